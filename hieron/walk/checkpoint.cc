@@ -1,0 +1,221 @@
+#include "hieron/walk/checkpoint.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <set>
+#include <system_error>
+
+#include "hieron/core/text.h"
+#include "hieron/format/safetensors.h"
+#include "hieron/format/shard_index.h"
+
+namespace hieron {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr uint64_t kMaxIndexBytes = 256u << 20;
+constexpr uint64_t kMaxConfigBytes = 16u << 20;
+constexpr std::string_view kIndexSuffix = ".safetensors.index.json";
+
+// What a reference stands for on disk: the weight files, and the index that names them, if any.
+struct Located {
+  fs::path folder;
+  std::vector<std::string> files;  // relative to folder
+  std::string index;               // relative, or empty
+};
+
+bool is_regular(const fs::path& path) {
+  std::error_code ignored;
+  return fs::is_regular_file(path, ignored);
+}
+
+Result<Located> locate_in_folder(const fs::path& folder, const std::string& ref) {
+  if (is_regular(folder / "model.safetensors.index.json")) {
+    return Located{folder, {}, "model.safetensors.index.json"};
+  }
+  if (is_regular(folder / "model.safetensors")) return Located{folder, {"model.safetensors"}, {}};
+  Located found{folder, {}, {}};
+  std::error_code failed;
+  std::vector<std::string> indexes;
+  for (const auto& entry : fs::directory_iterator(folder, failed)) {
+    const std::string file = entry.path().filename().string();
+    if (file.starts_with('.')) continue;
+    if (file.ends_with(kIndexSuffix)) indexes.push_back(file);
+    if (file.ends_with(".safetensors")) found.files.push_back(file);
+  }
+  if (failed) {
+    return system_error(fmt::format("{}: cannot list the folder ({}); check its permissions.", ref,
+                                    failed.message()),
+                        ref);
+  }
+  if (indexes.size() == 1) return Located{folder, {}, indexes[0]};
+  if (found.files.empty()) {
+    return refuse(fmt::format("{}: the folder holds no .safetensors file; give the folder of a "
+                              "checkpoint, a .safetensors file, or its index.",
+                              ref),
+                  ref);
+  }
+  std::ranges::sort(found.files);
+  return found;
+}
+
+Result<Located> locate(const std::string& ref) {
+  std::error_code failed;
+  const fs::path path(ref);
+  const fs::file_status status = fs::status(path, failed);
+  if (failed && status.type() != fs::file_type::not_found) {
+    return system_error(fmt::format("{}: cannot be opened ({}).", ref, failed.message()), ref);
+  }
+  if (!fs::exists(status)) {
+    return system_error(
+        fmt::format("{}: there is no such file or folder; give a folder, a .safetensors file or an "
+                    "index (models on a hub are not read yet: download them first).",
+                    ref),
+        ref);
+  }
+  if (fs::is_directory(status)) return locate_in_folder(path, ref);
+  fs::path folder = path.parent_path();
+  if (folder.empty()) folder = ".";
+  const std::string file = path.filename().string();
+  if (file.ends_with(".index.json")) return Located{folder, {}, file};
+  if (!file.ends_with(".safetensors")) {
+    return refuse(fmt::format("{}: not a checkpoint: expected a folder, a .safetensors file or a "
+                              "model.safetensors.index.json.",
+                              ref),
+                  ref);
+  }
+  return Located{folder, {file}, {}};
+}
+
+Status add_file(Checkpoint& checkpoint, const fs::path& folder, const std::string& name,
+                uint32_t index) {
+  HIERON_TRY(std::unique_ptr<File> file, open_file((folder / name).string()));
+  HIERON_TRY(SafetensorsHeader header, read_safetensors_header(*file));
+  for (StoredTensor& stored : header.tensors) {
+    const uint64_t elements = element_count(stored.shape).value_or(0);
+    checkpoint.tensors.push_back(TensorInfo{.name = std::move(stored.name),
+                                            .dtype = stored.dtype,
+                                            .shape = std::move(stored.shape),
+                                            .elements = elements,
+                                            .stored = {index, stored.offset},
+                                            .computed = nullptr});
+  }
+  checkpoint.metadata.merge(header.metadata);
+  for (std::string& warning : header.warnings) checkpoint.warnings.push_back(std::move(warning));
+  checkpoint.files.push_back({name, file->size(), std::shared_ptr<const File>(std::move(file))});
+  return {};
+}
+
+// The index and the headers must agree, both ways.
+Status check_index(const Checkpoint& checkpoint, const ShardIndex& index, const std::string& file) {
+  for (const auto& [tensor, shard] : index.weight_map) {
+    const TensorInfo* found = checkpoint.find(tensor);
+    if (!found) {
+      return refuse(fmt::format("{}: the index places tensor \"{}\" in {}, but that shard does not "
+                                "hold it; the files do not belong together, fetch them again.",
+                                file, printable(tensor), printable(shard)),
+                    file, tensor);
+    }
+    if (checkpoint.files[found->stored.file].path != shard) {
+      return refuse(fmt::format("{}: the index places tensor \"{}\" in {}, but it is in {}; fetch "
+                                "the index again.",
+                                file, printable(tensor), printable(shard),
+                                checkpoint.files[found->stored.file].path),
+                    file, tensor);
+    }
+  }
+  if (index.weight_map.size() != checkpoint.tensors.size()) {
+    std::set<std::string_view> named;
+    for (const auto& [tensor, shard] : index.weight_map) named.insert(tensor);
+    for (const TensorInfo& tensor : checkpoint.tensors) {
+      if (named.contains(tensor.name)) continue;
+      return refuse(fmt::format("{}: tensor \"{}\" of {} is not in the index; the files do not "
+                                "belong together, fetch them again.",
+                                file, printable(tensor.name),
+                                checkpoint.files[tensor.stored.file].path),
+                    file, tensor.name);
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+const TensorInfo* Checkpoint::find(std::string_view name) const {
+  const auto it = by_name_.find(name);
+  return it == by_name_.end() ? nullptr : &tensors[it->second];
+}
+
+uint64_t Checkpoint::weight_bytes() const {
+  uint64_t total = 0;
+  for (const TensorInfo& tensor : tensors) total += tensor.bytes();
+  return total;
+}
+
+Status Checkpoint::index() {
+  by_name_.clear();
+  by_name_.reserve(tensors.size());
+  for (uint32_t i = 0; i < tensors.size(); ++i) {
+    const auto [it, added] = by_name_.emplace(tensors[i].name, i);
+    if (added) continue;
+    const auto file = [&](const TensorInfo& t) {
+      return files.empty() ? ref : files[t.stored.file].path;
+    };
+    return refuse(fmt::format("{}: tensor \"{}\" is in {} and again in {}; which one counts is not "
+                              "defined, remove one.",
+                              ref, printable(tensors[i].name), file(tensors[it->second]),
+                              file(tensors[i])),
+                  ref, tensors[i].name);
+  }
+  return {};
+}
+
+Status read_elements(const Checkpoint& checkpoint, const TensorInfo& tensor, uint64_t first,
+                     std::span<std::byte> out) {
+  if (tensor.computed) return tensor.computed->read(first, out);
+  const uint64_t offset = first * static_cast<uint64_t>(info(tensor.dtype).bits) / 8;
+  return checkpoint.files[tensor.stored.file].file->read_at(tensor.stored.offset + offset, out);
+}
+
+Result<std::shared_ptr<const Checkpoint>> open_checkpoint(const std::string& ref) {
+  HIERON_TRY(Located located, locate(ref));
+  auto checkpoint = std::make_shared<Checkpoint>();
+  checkpoint->ref = ref;
+  checkpoint->folder = located.folder.string();
+  std::optional<ShardIndex> shards;
+  if (!located.index.empty()) {
+    const std::string path = (located.folder / located.index).string();
+    HIERON_TRY(const std::string text, read_text(path, kMaxIndexBytes));
+    HIERON_TRY(shards, parse_shard_index(text, path));
+    located.files = shards->shards;
+    for (const std::string& file : located.files) {
+      if (is_regular(located.folder / file)) continue;
+      return refuse(fmt::format("{}: the index names the shard {}, which is not there; the download "
+                                "is incomplete, fetch it.",
+                                path, printable(file)),
+                    path);
+    }
+    checkpoint->metadata = shards->metadata;
+  }
+  for (uint32_t i = 0; i < located.files.size(); ++i) {
+    HIERON_CHECK(add_file(*checkpoint, located.folder, located.files[i], i));
+  }
+  HIERON_CHECK(checkpoint->index());
+  if (shards) {
+    HIERON_CHECK(check_index(*checkpoint, *shards, (located.folder / located.index).string()));
+  }
+  const fs::path config = located.folder / "config.json";
+  if (is_regular(config)) {
+    if (auto text = read_text(config.string(), kMaxConfigBytes)) {
+      checkpoint->config_json = *std::move(text);
+    } else {
+      checkpoint->warnings.push_back(text.error().sentence);
+    }
+  }
+  return checkpoint;
+}
+
+}  // namespace hieron

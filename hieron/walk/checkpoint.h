@@ -1,0 +1,82 @@
+// A checkpoint is a table of tensors and a way to read any range of any of them. No data is read to open one.
+//
+// Folder, single file, sharded index: the same thing from here on. A merge that was never written is one too
+// (its tensors are Computed), and so is a sample (its tensors know only some runs).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "hieron/core/dtype.h"
+#include "hieron/core/error.h"
+#include "hieron/core/shape.h"
+#include "hieron/io/file.h"
+
+namespace hieron {
+
+// A tensor whose bytes are worked out on demand. Thread-safe.
+class ComputedTensor {
+ public:
+  virtual ~ComputedTensor() = default;
+  // Elements [first, first + out.size()/element size), as stored in the tensor's dtype.
+  virtual Status read(uint64_t first, std::span<std::byte> out) const = 0;
+};
+
+struct Stored {
+  uint32_t file;    // index into Checkpoint::files
+  uint64_t offset;  // absolute
+};
+
+struct TensorInfo {
+  std::string name;
+  DType dtype;
+  Shape shape;
+  uint64_t elements;
+  Stored stored{};                                 // meaningless if computed
+  std::shared_ptr<const ComputedTensor> computed;  // null for stored tensors
+
+  uint64_t bytes() const { return elements * static_cast<uint64_t>(info(dtype).bits) / 8; }
+};
+
+struct CheckpointFile {
+  std::string path;  // relative to the checkpoint's folder; what reports show
+  uint64_t bytes;
+  std::shared_ptr<const File> file;
+};
+
+struct Checkpoint {
+  std::string ref;                             // as typed
+  std::string folder;                          // where config and tokenizer files lie; empty for a computed one
+  std::vector<CheckpointFile> files;           // weights only
+  std::vector<TensorInfo> tensors;             // by file, then offset: reading in this order is sequential
+  std::map<std::string, std::string> metadata;  // of the headers and the index ("format", "mergekit_version", …)
+  std::vector<std::string> warnings;
+  std::string config_json;                     // text of config.json; empty if there is none or it cannot be read
+
+  const TensorInfo* find(std::string_view name) const;
+  uint64_t weight_bytes() const;  // Σ tensor bytes
+
+  // Fills the name index; called by whoever builds a checkpoint. A name that two shards hold is an error.
+  Status index();
+
+ private:
+  std::unordered_map<std::string_view, uint32_t> by_name_;
+};
+
+// Reads elements [first, first + out.size()/element size) of one tensor. Thread-safe.
+Status read_elements(const Checkpoint& checkpoint, const TensorInfo& tensor, uint64_t first,
+                     std::span<std::byte> out);
+
+// `ref`: a folder (model.safetensors.index.json, or model.safetensors, or its *.safetensors files), a
+// .safetensors file, or an index file. Headers and the index are read and checked against each other.
+Result<std::shared_ptr<const Checkpoint>> open_checkpoint(const std::string& ref);
+
+}  // namespace hieron
