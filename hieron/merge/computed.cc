@@ -1,0 +1,138 @@
+#include "hieron/merge/computed.h"
+
+#include <algorithm>
+#include <mutex>
+#include <vector>
+
+#include "hieron/merge/compute.h"
+#include "hieron/merge/recipe.h"
+#include "hieron/merge/walk_rows.h"
+#include "hieron/walk/walk.h"
+
+namespace hieron {
+namespace {
+
+constexpr uint64_t kChunk = 64 * kLeaf;  // elements gathered at a time for statistics
+
+// Memory of one read; returned for the next one.
+struct Workspace {
+  std::vector<std::vector<std::byte>> inputs;
+  std::vector<const std::byte*> data;
+  ComputeScratch scratch;
+};
+
+// The plan, and the workspaces of those who read from it.
+class Source {
+ public:
+  explicit Source(std::shared_ptr<const Plan> plan) : plan_(std::move(plan)) {}
+  const Plan& plan() const { return *plan_; }
+
+  std::unique_ptr<Workspace> take() const {
+    const std::lock_guard lock(mutex_);
+    if (idle_.empty()) return std::make_unique<Workspace>();
+    auto workspace = std::move(idle_.back());
+    idle_.pop_back();
+    return workspace;
+  }
+  void give_back(std::unique_ptr<Workspace> workspace) const {
+    const std::lock_guard lock(mutex_);
+    idle_.push_back(std::move(workspace));
+  }
+
+ private:
+  const std::shared_ptr<const Plan> plan_;
+  mutable std::mutex mutex_;
+  mutable std::vector<std::unique_ptr<Workspace>> idle_;
+};
+
+class PlannedResult final : public ComputedTensor {
+ public:
+  PlannedResult(std::shared_ptr<const Source> source, const PlannedTensor& tensor)
+      : source_(std::move(source)), tensor_(tensor) {}
+
+  Status read(uint64_t first, std::span<std::byte> out) const override {
+    const uint64_t count = out.size() * 8 / static_cast<uint64_t>(info(tensor_.dtype).bits);
+    HIERON_CHECK(gather_statistics());
+    auto workspace = source_->take();
+    Status done = fetch(first, count, *workspace);
+    if (done) {
+      compute(*source_->plan().method, tensor_, statistics_, workspace->data, count, out.data(),
+              workspace->scratch);
+    }
+    source_->give_back(std::move(workspace));
+    return done;
+  }
+
+ private:
+  Status fetch(uint64_t first, uint64_t count, Workspace& workspace) const {
+    const Plan& plan = source_->plan();
+    workspace.inputs.resize(std::max(workspace.inputs.size(), tensor_.inputs.size()));
+    workspace.data.clear();
+    for (size_t k = 0; k < tensor_.inputs.size(); ++k) {
+      const PlannedInput& input = tensor_.inputs[k];
+      const uint64_t bytes = count * static_cast<uint64_t>(info(input.tensor->dtype).bits) / 8;
+      auto& buffer = workspace.inputs[k];
+      buffer.resize(std::max<size_t>(buffer.size(), bytes));
+      HIERON_CHECK(read_elements(*plan.models[plan.slots[input.slot]].checkpoint, *input.tensor, first,
+                                 {buffer.data(), bytes}));
+      workspace.data.push_back(buffer.data());
+    }
+    return {};
+  }
+
+  // Once, by whoever comes first; the others wait.
+  Status gather_statistics() const {
+    const size_t size = statistics_size(*source_->plan().method, tensor_);
+    if (size == 0) return {};
+    const std::lock_guard lock(mutex_);
+    if (!statistics_.empty()) return {};
+    std::vector<double> leaves((tensor_.elements + kLeaf - 1) / kLeaf * size);
+    auto workspace = source_->take();
+    for (uint64_t first = 0; first < tensor_.elements; first += kChunk) {
+      const uint64_t count = std::min(kChunk, tensor_.elements - first);
+      HIERON_CHECK(fetch(first, count, *workspace));
+      leaf_statistics(*source_->plan().method, tensor_, workspace->data, count,
+                      std::span(leaves).subspan(first / kLeaf * size, (count + kLeaf - 1) / kLeaf * size),
+                      workspace->scratch);
+    }
+    source_->give_back(std::move(workspace));
+    statistics_ = total_statistics(leaves, size);
+    return {};
+  }
+
+  const std::shared_ptr<const Source> source_;
+  const PlannedTensor& tensor_;  // the source's plan owns it
+  mutable std::mutex mutex_;
+  mutable std::vector<double> statistics_;
+};
+
+}  // namespace
+
+Result<std::shared_ptr<const Checkpoint>> computed_checkpoint(std::shared_ptr<const Plan> plan) {
+  HIERON_CHECK(executable(*plan));
+  const auto source = std::make_shared<const Source>(plan);
+  auto checkpoint = std::make_shared<Checkpoint>();
+  checkpoint->ref = plan->recipe.file;
+  checkpoint->metadata = {{"format", "pt"}};
+  checkpoint->warnings = plan->warnings;
+  checkpoint->config_json = plan->config_json;
+  for (const PlannedTensor& tensor : plan->tensors) {
+    checkpoint->tensors.push_back(TensorInfo{.name = tensor.name, .dtype = tensor.dtype, .shape = tensor.shape,
+                                             .elements = tensor.elements, .stored = {},
+                                             .computed = std::make_shared<const PlannedResult>(source, tensor)});
+  }
+  HIERON_CHECK(checkpoint->index());
+  return checkpoint;
+}
+
+Result<std::shared_ptr<const Checkpoint>> open_recipe(const std::string& path) {
+  HIERON_TRY(Recipe recipe, read_recipe(path));
+  HIERON_TRY(std::shared_ptr<const Plan> plan, make_plan(std::move(recipe)));
+  return computed_checkpoint(std::move(plan));
+}
+
+Result<std::shared_ptr<const Checkpoint>> open_ref(const std::string& ref) {
+  return is_recipe(ref) ? open_recipe(ref) : open_checkpoint(ref);
+}
+
+}  // namespace hieron

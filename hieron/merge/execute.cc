@@ -1,0 +1,320 @@
+#include "hieron/merge/execute.h"
+
+#include <fmt/format.h>
+#include <sys/statvfs.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <filesystem>
+
+#include "hieron/core/hash.h"
+#include "hieron/core/text.h"
+#include "hieron/format/shard_index.h"
+#include "hieron/io/file.h"
+#include "hieron/io/output_file.h"
+#include "hieron/kernels/compare.h"
+#include "hieron/kernels/decode.h"
+#include "hieron/merge/compute.h"
+#include "hieron/merge/generation.h"
+#include "hieron/merge/journal.h"
+#include "hieron/merge/manifest.h"
+#include "hieron/merge/shard_writer.h"
+#include "hieron/merge/walk_rows.h"
+
+namespace hieron {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr uint64_t kPage = 4096;
+constexpr uint64_t kMaxPiece = 4u << 20;         // bytes written at a time
+constexpr uint64_t kMaxCompanionBytes = 256u << 20;
+constexpr uint64_t kSmallFiles = 64u << 20;      // room left for everything but the shards
+
+// First pass, for methods that need figures of whole tensors: gathers the leaves of every tensor of a shard.
+class StatisticsVisitor final : public Visitor {
+ public:
+  StatisticsVisitor(const Plan& plan, uint32_t first, const WalkRows& rows, unsigned workers)
+      : plan_(plan), first_(first), rows_(rows), workers_(workers), leaves_(rows.rows.size()) {
+    for (size_t i = 0; i < leaves_.size(); ++i) {
+      const size_t size = statistics_size(*plan.method, tensor(i));
+      leaves_[i].resize((tensor(i).elements + kLeaf - 1) / kLeaf * size);
+    }
+  }
+
+  Status visit(const Block& block, unsigned worker) override {
+    const size_t size = statistics_size(*plan_.method, tensor(block.row));
+    if (size == 0 || block.count == 0) return {};
+    Worker& own = workers_[worker];
+    own.data.clear();
+    for (uint32_t model : rows_.input_models[block.row]) own.data.push_back(block.data[model]);
+    const size_t count = (block.count + kLeaf - 1) / kLeaf * size;
+    leaf_statistics(*plan_.method, tensor(block.row), own.data, block.count,
+                    std::span(leaves_[block.row]).subspan(block.first / kLeaf * size, count), own.scratch);
+    return {};
+  }
+
+  std::vector<std::vector<double>> totals() const {
+    std::vector<std::vector<double>> sums(leaves_.size());
+    for (size_t i = 0; i < sums.size(); ++i) {
+      const size_t size = statistics_size(*plan_.method, tensor(i));
+      if (size > 0) sums[i] = total_statistics(leaves_[i], size);
+    }
+    return sums;
+  }
+
+ private:
+  struct Worker {
+    ComputeScratch scratch;
+    std::vector<const std::byte*> data;
+  };
+  const PlannedTensor& tensor(size_t row) const { return plan_.tensors[first_ + row]; }
+
+  const Plan& plan_;
+  const uint32_t first_;
+  const WalkRows& rows_;
+  std::vector<Worker> workers_;
+  std::vector<std::vector<double>> leaves_;
+};
+
+// Second pass: computes blocks side by side, writes and hashes them in order.
+class MergeVisitor final : public Visitor {
+ public:
+  MergeVisitor(const Plan& plan, uint32_t first, const WalkRows& rows, unsigned workers,
+               std::vector<std::vector<double>> statistics, ShardWriter& writer)
+      : plan_(plan), first_(first), rows_(rows), statistics_(std::move(statistics)), writer_(writer),
+        must_be_finite_(!casts_first(plan.arithmetic)), workers_(workers) {}
+
+  Status visit(const Block& block, unsigned worker) override {
+    const PlannedTensor& tensor = plan_.tensors[first_ + block.row];
+    Worker& own = workers_[worker];
+    own.data.clear();
+    for (uint32_t model : rows_.input_models[block.row]) own.data.push_back(block.data[model]);
+    own.bytes = block.count * static_cast<uint64_t>(info(tensor.dtype).bits) / 8;
+    if (tensor.rule == Rule::kCopied) return {};
+    own.out.resize(std::max<size_t>(own.out.size(), own.bytes));
+    compute(*plan_.method, tensor, statistics_of(block.row), own.data, block.count, own.out.data(), own.scratch);
+    if (must_be_finite_ && count_non_finite(tensor.dtype, own.out.data(), block.count) > 0) {
+      return not_finite(tensor, block, own);
+    }
+    return {};
+  }
+
+  Status in_order(const Block& block, unsigned worker) override {
+    const Worker& own = workers_[worker];
+    const bool copied = plan_.tensors[first_ + block.row].rule == Rule::kCopied;
+    return writer_.append({copied ? own.data[0] : own.out.data(), own.bytes});
+  }
+
+ private:
+  struct Worker {
+    ComputeScratch scratch;
+    std::vector<const std::byte*> data;
+    std::vector<std::byte> out;
+    uint64_t bytes = 0;
+  };
+
+  std::span<const double> statistics_of(uint32_t row) const {
+    return statistics_.empty() ? std::span<const double>() : std::span(statistics_[row]);
+  }
+
+  Status not_finite(const PlannedTensor& tensor, const Block& block, const Worker& own) const {
+    size_t i = 0;
+    while (!non_finite(tensor.dtype, load_bits(tensor.dtype, own.out.data(), i))) ++i;
+    std::string inputs;
+    for (size_t k = 0; k < own.data.size(); ++k) {
+      const DType dtype = tensor.inputs[k].tensor->dtype;
+      inputs += fmt::format("{}{}", k ? ", " : "", decode(dtype, load_bits(dtype, own.data[k], i)));
+    }
+    return refuse(fmt::format("Tensor \"{}\", element {}: the merged value is not a finite number (the models have "
+                              "{}); repair or leave out the model that is damaged, or merge into a wider dtype.",
+                              printable(tensor.name), with_commas(block.first + i), inputs),
+                  {}, tensor.name);
+  }
+
+  const Plan& plan_;
+  const uint32_t first_;
+  const WalkRows& rows_;
+  const std::vector<std::vector<double>> statistics_;
+  ShardWriter& writer_;
+  const bool must_be_finite_;
+  std::vector<Worker> workers_;
+};
+
+class Execution {
+ public:
+  Execution(const Plan& plan, std::string out, const ExecuteOptions& options)
+      : plan_(plan), out_(std::move(out)), options_(options) {
+    result_.out = out_;
+    result_.warnings = plan.warnings;
+    if (options_.walk.threads == 0 && plan.recipe.threads) options_.walk.threads = *plan.recipe.threads;
+  }
+
+  Result<MergeResult> run() {
+    const auto start = std::chrono::steady_clock::now();
+    HIERON_CHECK(executable(plan_));
+    HIERON_CHECK(check_not_an_input());
+    HIERON_TRY(journal_, Journal::enter(out_, plan_.digest(), options_.overwrite));
+    find_finished();
+    HIERON_CHECK(check_space());
+    for (const PlannedShard& shard : plan_.shards) HIERON_CHECK(write_shard(shard));
+    HIERON_CHECK(write_small_files());
+    HIERON_CHECK(put_shards_in_place());
+    HIERON_CHECK(write_index());
+    HIERON_CHECK(write_text(place(kManifestName), manifest_json(plan_, result_.files)));
+    HIERON_CHECK(journal_->remove());
+    result_.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    return std::move(result_);
+  }
+
+ private:
+  std::string place(std::string_view name) const { return out_ + "/" + std::string(name); }
+  std::string part(const PlannedShard& shard) const { return place(std::string(kPartPrefix) + shard.name); }
+
+  Status check_not_an_input() const {
+    std::error_code ignored;
+    for (const PlannedModel& model : plan_.models) {
+      const std::string& folder = model.checkpoint->folder;
+      if (folder.empty() || !fs::equivalent(folder, out_, ignored)) continue;
+      return refuse(fmt::format("{}: the output folder is the folder of \"{}\", an input; give another one.", out_,
+                                printable(model.ref)),
+                    out_);
+    }
+    return {};
+  }
+
+  // Shards of an interrupted run, with the size they should have.
+  void find_finished() {
+    std::error_code error;
+    for (const PlannedShard& shard : plan_.shards) {
+      const auto known = journal_->finished().find(shard.name);
+      if (known == journal_->finished().end()) continue;
+      const bool there = fs::file_size(part(shard), error) == shard.bytes ||
+                         fs::file_size(place(shard.name), error) == shard.bytes;
+      if (there && known->second.bytes == shard.bytes) finished_[shard.name] = known->second;
+    }
+    result_.resumed_shards = finished_.size();
+  }
+
+  Status check_space() const {
+    struct statvfs status;
+    if (::statvfs(out_.c_str(), &status) != 0) return {};
+    uint64_t needed = 0;
+    for (const PlannedShard& shard : plan_.shards) needed += finished_.contains(shard.name) ? 0 : shard.bytes;
+    if (needed > 0) needed += std::min(kSmallFiles, needed / 100 + kPage * 16);
+    const uint64_t free = status.f_bavail * status.f_frsize;
+    if (free >= needed) return {};
+    return system_error(fmt::format("{}: the merge needs {}, but the disk has {} free; make room or give another "
+                                    "folder. Finished shards stay.",
+                                    out_, show_bytes(needed), show_bytes(free)),
+                        out_);
+  }
+
+  // Half of the budget for the walk's buffers; the rest for results and for what waits to be written.
+  WalkOptions walk_options() const {
+    WalkOptions walk = options_.walk;
+    walk.memory = options_.walk.memory / 2;
+    return walk;
+  }
+  size_t piece_bytes() const {
+    return std::clamp<uint64_t>(options_.walk.memory / 24 / kPage * kPage, kPage, kMaxPiece);
+  }
+
+  Status write_shard(const PlannedShard& shard) {
+    if (const auto done = finished_.find(shard.name); done != finished_.end()) {
+      result_.files.push_back(done->second);
+      return {};
+    }
+    const WalkRows rows = walk_rows(plan_, shard.first, shard.count);
+    const unsigned workers = worker_count(options_.walk);
+    HIERON_TRY(auto statistics, gather_statistics(shard, rows, workers));
+    HIERON_TRY(const std::unique_ptr<ShardWriter> writer,
+               ShardWriter::create(part(shard), shard.bytes, piece_bytes()));
+    HIERON_CHECK(writer->append(std::as_bytes(std::span(shard.header))));
+    MergeVisitor visitor(plan_, shard.first, rows, workers, std::move(statistics), *writer);
+    HIERON_TRY(const WalkStats stats,
+               walk(rows.models, rows.rows, Selection::everything(), visitor, walk_options()));
+    HIERON_TRY(std::string hash, writer->finish());
+    result_.bytes_read += stats.bytes_read;
+    result_.bytes_written += shard.bytes;
+    result_.files.push_back({shard.name, shard.bytes, std::move(hash)});
+    return journal_->add(result_.files.back());
+  }
+
+  Result<std::vector<std::vector<double>>> gather_statistics(const PlannedShard& shard, const WalkRows& rows,
+                                                             unsigned workers) {
+    const auto tensors = std::span(plan_.tensors).subspan(shard.first, shard.count);
+    const bool wanted =
+        std::ranges::any_of(tensors, [&](const PlannedTensor& t) { return statistics_size(*plan_.method, t) > 0; });
+    if (!wanted) return {};
+    StatisticsVisitor visitor(plan_, shard.first, rows, workers);
+    HIERON_TRY(const WalkStats stats,
+               walk(rows.models, rows.rows, Selection::everything(), visitor, walk_options()));
+    result_.bytes_read += stats.bytes_read;
+    return visitor.totals();
+  }
+
+  Status write_small(const std::string& name, std::string_view text) {
+    HIERON_CHECK(write_text(place(name), text));
+    result_.files.push_back({name, text.size(), to_hex(sha256(text))});
+    return {};
+  }
+
+  Status write_small_files() {
+    const std::string& folder = plan_.models[plan_.donor].checkpoint->folder;
+    for (const std::string_view name : companion_files()) {
+      if (name == "config.json") {
+        if (!plan_.config_json.empty()) HIERON_CHECK(write_small("config.json", plan_.config_json));
+        continue;
+      }
+      if (folder.empty() || !options_.copy_tokenizer) continue;
+      const std::string source = folder + "/" + std::string(name);
+      std::error_code ignored;
+      if (!fs::is_regular_file(source, ignored)) continue;
+      HIERON_TRY(const std::string text, read_text(source, kMaxCompanionBytes));
+      HIERON_CHECK(write_small(std::string(name), text));
+    }
+    HIERON_CHECK(write_small("mergekit_config.yml", plan_.recipe.text));
+    return write_small("README.md", model_card(plan_));
+  }
+
+  Status put_shards_in_place() {
+    for (const PlannedShard& shard : plan_.shards) {
+      std::error_code error;
+      if (!fs::exists(part(shard), error)) continue;  // an interrupted run had come as far as this
+      fs::rename(part(shard), place(shard.name), error);
+      if (error) {
+        return system_error(fmt::format("{}: cannot be put in place ({}).", place(shard.name), error.message()),
+                            place(shard.name));
+      }
+    }
+    return {};
+  }
+
+  Status write_index() {
+    if (plan_.shards.size() == 1) return {};
+    std::vector<std::pair<std::string, std::string>> weight_map;
+    uint64_t total = 0;
+    for (const PlannedTensor& tensor : plan_.tensors) {
+      weight_map.emplace_back(tensor.name, plan_.shards[tensor.shard].name);
+      total += tensor.bytes();
+    }
+    return write_small("model.safetensors.index.json", write_shard_index(weight_map, total));
+  }
+
+  const Plan& plan_;
+  const std::string out_;
+  ExecuteOptions options_;
+  std::unique_ptr<Journal> journal_;
+  std::map<std::string, WrittenFile> finished_;
+  MergeResult result_;
+};
+
+}  // namespace
+
+Result<MergeResult> execute(const Plan& plan, const std::string& out, const ExecuteOptions& options) {
+  return Execution(plan, out, options).run();
+}
+
+}  // namespace hieron

@@ -1,0 +1,44 @@
+// Which layer a tensor belongs to, and what it is called in another one.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "hieron/model/roles.h"
+#include "hieron/walk/checkpoint.h"
+
+namespace hieron {
+
+// "model.layers.7.mlp.up_proj.weight" -> 7, with the place of its digits.
+struct LayerName {
+  uint64_t layer;
+  size_t begin, end;  // of the digits
+};
+
+// The layer of a tensor by the architecture's roles; nothing for those outside the layers.
+std::optional<LayerName> layer_name(const RoleTable& roles, const TensorInfo& tensor);
+
+// The same name in another layer.
+std::string renumbered(std::string_view tensor, const LayerName& place, uint64_t layer);
+
+// Outside the layers: does it come before them (embeddings), or after (final norm, head)?
+bool after_layers(const RoleTable& roles, const TensorInfo& tensor);
+
+// The largest layer number plus one; 0 without layers.
+uint64_t count_layers(const RoleTable& roles, const Checkpoint& checkpoint);
+
+// config.json of a layer stack: the number of layers, and lists with an entry per layer. `sources`: for each output
+// layer the configuration it was taken from (JSON text) and the layer there. Empty text stays empty.
+struct LayerSource {
+  const std::string* config;
+  uint64_t layer;
+};
+std::string stacked_config(const std::string& config, const std::vector<LayerSource>& sources);
+
+// config.json with another dtype ("bfloat16"), under the key it already uses. The text is kept if nothing changes.
+std::string retyped_config(const std::string& config, std::string_view dtype);
+
+}  // namespace hieron

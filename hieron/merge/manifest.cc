@@ -1,0 +1,197 @@
+#include "hieron/merge/manifest.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "hieron/core/hash.h"
+#include "hieron/core/parallel.h"
+#include "hieron/core/text.h"
+#include "hieron/io/file.h"
+
+namespace hieron {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr uint64_t kMaxManifestBytes = 256u << 20;
+
+std::string last_component(std::string_view path) {
+  while (path.size() > 1 && (path.ends_with('/') || path.ends_with('\\'))) path.remove_suffix(1);
+  const size_t slash = path.find_last_of("/\\");
+  return std::string(slash == std::string_view::npos ? path : path.substr(slash + 1));
+}
+
+// "textgenrnn/base-bf16/model.safetensors" is called base-bf16.
+std::string short_name(std::string_view ref) {
+  const std::string last = last_component(ref);
+  if (!last.ends_with(".safetensors") && !last.ends_with(".index.json")) return last;
+  const std::string_view folder = ref.substr(0, ref.size() - last.size());
+  return folder.size() > 1 ? last_component(folder) : last;
+}
+
+void replace_all(std::string& text, const std::string& from, const std::string& to) {
+  if (from.empty() || from == to) return;
+  for (size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size()) {
+    text.replace(at, from.size(), to);
+  }
+}
+
+// The recipe with its models by short names; longer references first, as one may begin another.
+std::string public_recipe(const Plan& plan) {
+  std::set<std::string> refs;
+  for (const RecipeSlice& slice : plan.recipe.slices) {
+    for (const RecipeSource& source : slice.sources) refs.insert(source.model.text);
+    if (slice.base_model) refs.insert(slice.base_model->text);
+  }
+  if (plan.recipe.base_model) refs.insert(plan.recipe.base_model->text);
+  std::vector<std::string> ordered(refs.begin(), refs.end());
+  std::ranges::stable_sort(ordered, [](const auto& a, const auto& b) { return a.size() > b.size(); });
+  std::string text = plan.recipe.text;
+  for (const std::string& ref : ordered) {
+    if (ref.find_first_of("/\\") != std::string::npos) replace_all(text, ref, short_name(ref));
+  }
+  return text;
+}
+
+Json inputs_json(const Plan& plan) {
+  Json inputs = Json::array();
+  for (const PlannedModel& model : plan.models) {
+    Json files = Json::array();
+    for (const CheckpointFile& file : model.checkpoint->files) {
+      files.push_back({{"path", last_component(file.path)}, {"bytes", file.bytes}, {"sha256", nullptr}});
+    }
+    inputs.push_back({{"ref", short_name(model.ref)}, {"files", std::move(files)}});
+  }
+  return inputs;
+}
+
+Json accounting_json(const Plan& plan) {
+  Json table = Json::array();
+  for (const AccountedTensor& a : plan.accounting) {
+    table.push_back({{"model", a.model}, {"tensor", a.tensor->name}, {"rule", name(a.rule)}, {"reason", a.reason}});
+  }
+  return table;
+}
+
+Result<std::string> hash_file(const File& file, std::span<std::byte> buffer, const WalkOptions& options) {
+  Sha256 hash;
+  for (uint64_t at = 0; at < file.size(); at += buffer.size()) {
+    if (options.cancel && options.cancel->load(std::memory_order_relaxed)) return system_error("Interrupted.");
+    const auto piece = buffer.first(std::min<uint64_t>(buffer.size(), file.size() - at));
+    HIERON_CHECK(file.read_at(at, piece));
+    hash.update(piece);
+  }
+  return to_hex(hash.finish());
+}
+
+// Only names inside the folder: a manifest must not lead anywhere else.
+bool plain_name(const std::string& name) {
+  return !name.empty() && name != "." && name != ".." && name.find('/') == std::string::npos &&
+         name.find('\0') == std::string::npos;
+}
+
+Result<std::vector<WrittenFile>> listed_files(const std::string& path) {
+  HIERON_TRY(const std::string text, read_text(path, kMaxManifestBytes));
+  const Json manifest = Json::parse(text, nullptr, false);
+  const auto damaged = [&](std::string_view what) {
+    return refuse(fmt::format("{}: {}; it is not a manifest of hieron, or it is damaged.", path, what), path);
+  };
+  if (!manifest.is_object() || manifest.value("schema", Json()) != "hieron.manifest/1") {
+    return damaged("the schema is not hieron.manifest/1");
+  }
+  const Json files = manifest.value("files", Json());
+  if (!files.is_array()) return damaged("there is no list of files");
+  std::vector<WrittenFile> listed;
+  for (const Json& file : files) {
+    const bool whole = file.is_object() && file.value("path", Json()).is_string() &&
+                       file.value("bytes", Json()).is_number_unsigned() && file.value("sha256", Json()).is_string();
+    if (!whole || !plain_name(file["path"])) return damaged("an entry of files has no path, bytes and sha256");
+    listed.push_back({file["path"], file["bytes"], file["sha256"]});
+  }
+  return listed;
+}
+
+}  // namespace
+
+std::string manifest_json(const Plan& plan, std::span<const WrittenFile> files) {
+  Json written = Json::array();
+  for (const WrittenFile& file : files) {
+    written.push_back({{"path", file.name}, {"bytes", file.bytes}, {"sha256", file.sha256}});
+  }
+  const Json manifest{{"schema", "hieron.manifest/1"},
+                      {"tool", {{"name", "hieron"}, {"version", HIERON_VERSION}}},
+                      {"plan", plan.digest()},
+                      {"method", plan.method->describe().name},
+                      {"arithmetic", plan.arithmetic},
+                      {"seed", plan.recipe.seed ? Json(*plan.recipe.seed) : Json()},
+                      {"recipe", public_recipe(plan)},
+                      {"inputs", inputs_json(plan)},
+                      {"files", std::move(written)},
+                      {"reasons", plan.reasons},
+                      {"accounting", accounting_json(plan)},
+                      {"warnings", plan.warnings}};
+  return manifest.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+std::string model_card(const Plan& plan) {
+  std::string card = "---\nbase_model:\n";
+  for (const PlannedModel& model : plan.models) {
+    card += fmt::format("- {}\n", Json(short_name(model.ref)).dump(-1, ' ', false, Json::error_handler_t::replace));
+  }
+  card += fmt::format(
+      "base_model_relation: merge\ntags:\n- merge\n- hieron\n---\n\n# A merge\n\n"
+      "Made by hieron {} with the method `{}` ({}) in the arithmetic `{}`. The manifest, `hieron.json`, lists the "
+      "inputs, what became of every tensor, and the SHA-256 of every file; `hieron verify` checks them.\n\n"
+      "```yaml\n{}{}```\n",
+      HIERON_VERSION, plan.method->describe().name, plan.method->describe().citation, plan.arithmetic,
+      public_recipe(plan), plan.recipe.text.ends_with('\n') ? "" : "\n");
+  return card;
+}
+
+Result<ManifestCheck> check_manifest(const std::string& folder, const WalkOptions& options) {
+  const std::filesystem::path root(folder);
+  HIERON_TRY(std::vector<WrittenFile> files, listed_files((root / kManifestName).string()));
+  std::vector<Status> outcomes(files.size());
+  std::vector<std::string> differences(files.size());
+  const uint64_t piece = std::clamp<uint64_t>(options.memory / 16 / 4096 * 4096, 4096, 4u << 20);
+  const unsigned threads = std::min(worker_count(options), 8u);
+  parallel_for(files.size(), threads, [&](size_t i) {
+    const WrittenFile& listed = files[i];
+    const std::string path = (root / listed.name).string();
+    std::error_code ignored;
+    if (!std::filesystem::is_regular_file(path, ignored)) {
+      differences[i] = fmt::format("{}: listed in the manifest, but missing.", printable(listed.name));
+      return;
+    }
+    auto file = open_file(path);
+    if (!file) {
+      outcomes[i] = std::unexpected(file.error());
+      return;
+    }
+    if ((*file)->size() != listed.bytes) {
+      differences[i] = fmt::format("{}: has {} bytes, the manifest says {}.", printable(listed.name),
+                                   with_commas((*file)->size()), with_commas(listed.bytes));
+      return;
+    }
+    const AlignedBuffer buffer(std::min<uint64_t>(piece, std::max<uint64_t>(1, listed.bytes)));
+    const auto hash = hash_file(**file, buffer.span(), options);
+    if (!hash) {
+      outcomes[i] = std::unexpected(hash.error());
+    } else if (*hash != listed.sha256) {
+      differences[i] = fmt::format("{}: SHA-256 is {}, the manifest says {}.", printable(listed.name), *hash,
+                                   printable(listed.sha256));
+    }
+  });
+  ManifestCheck check{std::move(files), {}};
+  for (size_t i = 0; i < outcomes.size(); ++i) {
+    if (!outcomes[i]) return std::unexpected(outcomes[i].error());
+    if (!differences[i].empty()) check.differences.push_back(std::move(differences[i]));
+  }
+  return check;
+}
+
+}  // namespace hieron

@@ -1,0 +1,137 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <rapidcheck/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "hieron/kernels/decode.h"
+#include "hieron/merge/methods/decimals.h"
+#include "hieron/merge/methods/table.h"
+
+namespace hieron {
+namespace {
+
+TensorParameters weights(std::initializer_list<double> values, bool normalize = true) {
+  TensorParameters parameters;
+  for (double w : values) parameters.per_model.push_back({{"weight", w}});
+  parameters.global["normalize"] = normalize ? 1 : 0;
+  return parameters;
+}
+
+bool offers(const std::vector<Hypothesis>& found, double a, double b) {
+  return std::ranges::any_of(found, [&](const Hypothesis& h) {
+    return h.combination.weights == std::vector<double>{a, b} && h.combination.normalize;
+  });
+}
+
+TEST(Linear, AveragesTwoNumbers) {
+  const std::vector<float> a{1, -2, 0.5f}, b{3, 2, 0.25f};
+  std::vector<float> out(3);
+  const Operand operands[] = {{DType::kF32, reinterpret_cast<const std::byte*>(a.data())},
+                              {DType::kF32, reinterpret_cast<const std::byte*>(b.data())}};
+  BlendScratch scratch;
+  linear().apply(weights({1, 3}), {}, Arithmetic::kExact, operands, DType::kF32,
+                 reinterpret_cast<std::byte*>(out.data()), 3, scratch);
+  EXPECT_EQ(out, (std::vector<float>{2.5f, 1, 0.3125f}));
+}
+
+TEST(Linear, RefusesWeightsThatSumToZero) {
+  EXPECT_TRUE(linear().check(weights({0.5, -0.5})));
+  EXPECT_TRUE(linear().check(weights({0.1, 0.2, -0.3})));  // 5.6e-17 in f64
+  EXPECT_FALSE(linear().check(weights({0.5, -0.5}, false)));
+  EXPECT_FALSE(linear().check(weights({1.3, -0.3})));
+}
+
+TEST(Linear, OffersTheSimplestWeightsFirst) {
+  const auto found = linear().recover({DType::kBF16, 0.6, 0.59999, 0.60001, true});
+  ASSERT_FALSE(found.empty());
+  EXPECT_EQ(found[0].combination.weights, (std::vector<double>{0.6, 0.4}));
+  EXPECT_EQ(found[0].method, "linear");
+}
+
+TEST(Linear, OffersNormalisedPairs) {
+  const auto found = linear().recover({DType::kBF16, 4.0 / 7, 0.571427, 0.571430, true});
+  EXPECT_TRUE(offers(found, 0.8, 0.6));
+  EXPECT_TRUE(offers(found, 4, 3));
+}
+
+TEST(Linear, OffersExtrapolations) {
+  EXPECT_TRUE(offers(linear().recover({DType::kBF16, 1.3, 1.29999, 1.30001, true}), 1.3, -0.3));
+}
+
+TEST(Linear, OffersTheShortestDecimalWhereNoRoundOneFits) {
+  const auto found = linear().recover({DType::kF32, 0.56512347, 0.56512346, 0.56512348, true});
+  ASSERT_EQ(found.size(), 1u);
+  EXPECT_EQ(found[0].combination.weights[0], 0.56512347);
+}
+
+// Weights rounded to bf16 shift the share that the bytes show: w/Σw of the rounded ones.
+TEST(Linear, LooksAroundACoarseEstimate) {
+  const double shown = decode(DType::kBF16, encode(DType::kBF16, 0.3)) /
+                       (decode(DType::kBF16, encode(DType::kBF16, 0.3)) + decode(DType::kBF16, encode(DType::kBF16, 0.7)));
+  ASSERT_NE(shown, 0.3);
+  EXPECT_TRUE(offers(linear().recover({DType::kBF16, shown, shown - 1e-6, shown + 1e-6, false}), 0.3, 0.7));
+}
+
+// What apply makes, recover names: the hard bounds of alpha from the cells of the merged elements.
+RC_GTEST_PROP(Linear, RecoversItsOwnWeights, ()) {
+  const int hundredths = *rc::gen::inRange(-50, 151);
+  RC_PRE(hundredths != 0 && hundredths != 100);
+  const double w = hundredths / 100.0, rest = (100 - hundredths) / 100.0;
+  double low = -1e9, high = 1e9;
+  for (int i = 1; i <= 400; ++i) {
+    const float p = static_cast<float>(std::sin(i * 1.7)), q = static_cast<float>(std::cos(i * 0.9));
+    const Operand operands[] = {{DType::kF32, reinterpret_cast<const std::byte*>(&p)},
+                                {DType::kF32, reinterpret_cast<const std::byte*>(&q)}};
+    uint16_t out = 0;
+    BlendScratch scratch;
+    linear().apply(weights({w, rest}), {}, Arithmetic::kExact, operands, DType::kBF16,
+                   reinterpret_cast<std::byte*>(&out), 1, scratch);
+    const double s = decode(DType::kBF16, out), ulp = std::ldexp(1, std::ilogb(s) - 7);
+    const double x = static_cast<double>(p) - static_cast<double>(q);
+    const double a = (s - ulp / 2 - q) / x, b = (s + ulp / 2 - q) / x;
+    low = std::max(low, std::min(a, b));
+    high = std::min(high, std::max(a, b));
+  }
+  RC_ASSERT(low <= w && w <= high);
+  RC_ASSERT(offers(linear().recover({DType::kBF16, (low + high) / 2, low, high, true}), w, rest));
+}
+
+TEST(Linear, NeverOffersMoreThan64) {
+  EXPECT_LE(linear().recover({DType::kBF16, 0.5, 0.3, 0.7, false}).size(), 64u);
+  EXPECT_TRUE(linear().recover({DType::kBF16, NAN, NAN, NAN, true}).empty());
+}
+
+TEST(Passthrough, ScalesAndRecoversTheScale) {
+  const auto found = passthrough().recover({DType::kBF16, 0.7, 0.6999, 0.7001, true});
+  ASSERT_FALSE(found.empty());
+  EXPECT_EQ(found[0].combination.weights, std::vector<double>{0.7});
+  EXPECT_FALSE(found[0].combination.normalize);
+}
+
+TEST(Passthrough, KeepsNegativeZero) {
+  const uint16_t x = 0x8000;
+  uint16_t out = 1;
+  const Operand operands[] = {{DType::kBF16, reinterpret_cast<const std::byte*>(&x)}};
+  TensorParameters parameters;
+  parameters.per_model.push_back({{"scale", 0.5}});
+  BlendScratch scratch;
+  for (const Arithmetic arithmetic : {Arithmetic::kExact, Arithmetic::kF32Once}) {
+    passthrough().apply(parameters, {}, arithmetic, operands, DType::kBF16, reinterpret_cast<std::byte*>(&out), 1,
+                        scratch);
+    EXPECT_EQ(out, 0x8000) << info(arithmetic).name;
+  }
+}
+
+TEST(Decimals, ListsTheShortestFirst) {
+  const auto found = decimals_within(0.58, 0.61, 2, 100);
+  ASSERT_EQ(found.size(), 4u);
+  EXPECT_EQ(found[0].value(), 0.6);
+  EXPECT_EQ(found[1].value(), 0.58);
+  EXPECT_EQ(found[3].value(), 0.61);
+  EXPECT_EQ(found[1].complement().value(), 0.42);
+}
+
+}  // namespace
+}  // namespace hieron

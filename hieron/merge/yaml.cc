@@ -1,0 +1,227 @@
+#include "hieron/merge/yaml.h"
+
+#include <fmt/format.h>
+#include <yaml-cpp/eventhandler.h>
+#include <yaml-cpp/exceptions.h>
+#include <yaml-cpp/mark.h>
+#include <yaml-cpp/parser.h>
+
+#include <map>
+#include <optional>
+#include <sstream>
+
+#include "hieron/core/text.h"
+
+namespace hieron::yaml {
+namespace {
+
+struct Refusal {
+  std::string clause;
+  int line;
+};
+
+int line_of(const YAML::Mark& mark) { return mark.line + 1; }
+
+bool is_null(std::string_view text) {
+  return text.empty() || text == "~" || text == "null" || text == "Null" || text == "NULL";
+}
+
+// Builds the tree from the parser's events. Throws Refusal; the caller is in this file.
+class TreeBuilder final : public YAML::EventHandler {
+ public:
+  void OnDocumentStart(const YAML::Mark&) override {}
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override {
+    auto node = std::make_shared<Node>();
+    node->line = line_of(mark);
+    remember(anchor, node);
+    place(std::move(node), line_of(mark));
+  }
+  void OnAlias(const YAML::Mark& mark, YAML::anchor_t anchor) override {
+    const auto known = anchors_.find(anchor);
+    if (known == anchors_.end()) throw Refusal{"an alias stands inside its own anchor", line_of(mark)};
+    place(known->second, line_of(mark));
+  }
+  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                const std::string& value) override {
+    auto node = std::make_shared<Node>();
+    node->kind = tag != "!" && is_null(value) ? Kind::kNull : Kind::kScalar;
+    node->text = value;
+    node->line = line_of(mark);
+    remember(anchor, node);
+    place(std::move(node), line_of(mark));
+  }
+  void OnSequenceStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor,
+                       YAML::EmitterStyle::value) override {
+    open(Kind::kSequence, mark, anchor);
+  }
+  void OnMapStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor,
+                  YAML::EmitterStyle::value) override {
+    open(Kind::kMapping, mark, anchor);
+  }
+  void OnSequenceEnd() override { close(); }
+  void OnMapEnd() override { close(); }
+
+  NodePtr root() const { return root_; }
+
+ private:
+  struct Open {
+    std::shared_ptr<Node> node;
+    YAML::anchor_t anchor;
+    std::optional<std::pair<std::string, int>> key;  // a key that waits for its value
+    std::vector<NodePtr> merges;                     // values of "<<"
+  };
+
+  void remember(YAML::anchor_t anchor, const NodePtr& node) {
+    if (anchor != 0) anchors_[anchor] = node;
+  }
+
+  void open(Kind kind, const YAML::Mark& mark, YAML::anchor_t anchor) {
+    if (open_.size() >= static_cast<size_t>(kMaxDepth)) {
+      throw Refusal{fmt::format("lists and mappings are nested more than {} deep", kMaxDepth),
+                    line_of(mark)};
+    }
+    auto node = std::make_shared<Node>();
+    node->kind = kind;
+    node->line = line_of(mark);
+    open_.push_back({std::move(node), anchor, std::nullopt, {}});
+  }
+
+  void close() {
+    Open done = std::move(open_.back());
+    open_.pop_back();
+    for (const NodePtr& merged : done.merges) merge_in(*done.node, *merged);
+    remember(done.anchor, done.node);
+    const int line = done.node->line;
+    place(std::move(done.node), line);
+  }
+
+  // Puts a finished node where it belongs: the root, a list, or a mapping as key or value.
+  void place(NodePtr node, int line) {
+    if (open_.empty()) {
+      root_ = std::move(node);
+      return;
+    }
+    Open& parent = open_.back();
+    parent.node->nodes += node->nodes;
+    if (parent.node->nodes > kMaxNodes) {
+      throw Refusal{fmt::format("it has more than {} values once aliases are expanded", with_commas(kMaxNodes)),
+                    line};
+    }
+    if (parent.node->kind == Kind::kSequence) {
+      parent.node->items.push_back(std::move(node));
+    } else if (!parent.key) {
+      if (node->kind == Kind::kSequence || node->kind == Kind::kMapping) {
+        throw Refusal{"a key is a list or a mapping", line};
+      }
+      parent.key = {node->text, line};
+    } else {
+      add_entry(parent, std::move(node));
+    }
+  }
+
+  static void add_entry(Open& parent, NodePtr value) {
+    auto [key, line] = *std::move(parent.key);
+    parent.key.reset();
+    if (key == "<<") {
+      parent.merges.push_back(std::move(value));
+      return;
+    }
+    for (const Entry& entry : parent.node->entries) {
+      if (entry.key == key) {
+        throw Refusal{fmt::format("the key \"{}\" stands twice in one mapping (first in line {}); remove one",
+                                  printable(key), entry.line),
+                      line};
+      }
+    }
+    parent.node->entries.push_back({std::move(key), line, std::move(value)});
+  }
+
+  // YAML 1.1 merge key: entries of the merged mappings, where the mapping has none of that name.
+  static void merge_in(Node& node, const Node& merged) {
+    if (merged.kind == Kind::kSequence) {
+      for (const NodePtr& item : merged.items) merge_in(node, *item);
+    }
+    for (const Entry& entry : merged.entries) {
+      bool known = false;
+      for (const Entry& own : node.entries) known = known || own.key == entry.key;
+      if (!known) node.entries.push_back(entry);
+    }
+  }
+
+  std::map<YAML::anchor_t, NodePtr> anchors_;
+  std::vector<Open> open_;
+  NodePtr root_;
+};
+
+// Line numbers stay: what is taken out leaves an empty line.
+std::string without_wrapping(std::string_view text) {
+  if (text.starts_with("\xEF\xBB\xBF")) text.remove_prefix(3);
+  std::string clean;
+  clean.reserve(text.size());
+  while (!text.empty()) {
+    const size_t end = std::min(text.find('\n'), text.size());
+    std::string_view line = text.substr(0, end);
+    text.remove_prefix(std::min(end + 1, text.size()));
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    const size_t ink = line.find_first_not_of(" \t");
+    const bool fence = ink != std::string_view::npos &&
+                       (line.substr(ink).starts_with("```") || line.find_first_not_of("` \t") == std::string_view::npos);
+    if (!fence) clean += line;
+    clean += '\n';
+  }
+  return clean;
+}
+
+std::unexpected<Error> refuse_at(const std::string& file, int line, std::string_view clause) {
+  return refuse(fmt::format("{}, line {}: {}.", file, line, clause), file, {},
+                static_cast<uint64_t>(line));
+}
+
+}  // namespace
+
+const Node* Node::find(std::string_view key) const {
+  for (const Entry& entry : entries) {
+    if (entry.key == key) return entry.value->kind == Kind::kNull ? nullptr : entry.value.get();
+  }
+  return nullptr;
+}
+
+Result<NodePtr> parse(std::string_view text, const std::string& file) {
+  if (text.size() > kMaxBytes) {
+    return refuse(fmt::format("{}: the recipe has {} bytes, more than the {} that are read; it is "
+                              "probably not a recipe.",
+                              file, with_commas(text.size()), with_commas(kMaxBytes)),
+                  file);
+  }
+  if (!valid_utf8(text) || text.find('\0') != std::string_view::npos) {
+    return refuse(fmt::format("{}: the recipe is not UTF-8 text; save it as UTF-8.", file), file);
+  }
+  try {
+    std::istringstream stream(without_wrapping(text));
+    YAML::Parser parser(stream);
+    NodePtr root;
+    while (true) {
+      TreeBuilder builder;
+      if (!parser.HandleNextDocument(builder)) break;
+      const NodePtr document = builder.root();
+      if (!document || document->kind == Kind::kNull) continue;
+      if (root) {
+        return refuse_at(file, document->line,
+                         "a second document begins here; several merges in one file come later, so "
+                         "give each a file of its own");
+      }
+      root = document;
+    }
+    if (!root) return refuse(fmt::format("{}: the recipe is empty.", file), file);
+    return root;
+  } catch (const Refusal& refusal) {
+    return refuse_at(file, refusal.line, refusal.clause);
+  } catch (const YAML::Exception& e) {
+    return refuse_at(file, e.mark.is_null() ? 1 : line_of(e.mark), "not YAML: " + printable(e.msg));
+  } catch (const std::exception& e) {
+    return refuse_at(file, 1, std::string("not YAML: ") + printable(e.what()));
+  }
+}
+
+}  // namespace hieron::yaml
