@@ -1,0 +1,827 @@
+#include "hieron/assay/audit.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <numeric>
+#include <set>
+
+#include "hieron/assay/evidence/after_merge.h"
+#include "hieron/assay/evidence/copies.h"
+#include "hieron/assay/evidence/guards.h"
+#include "hieron/assay/evidence/two_ends.h"
+#include "hieron/assay/evidence/unexplained.h"
+#include "hieron/assay/identity.h"
+#include "hieron/assay/proof.h"
+#include "hieron/assay/recipe_search.h"
+#include "hieron/assay/recovered_yaml.h"
+#include "hieron/assay/sample.h"
+#include "hieron/assay/verdict.h"
+#include "hieron/core/text.h"
+#include "hieron/kinship/hidden_units.h"
+#include "hieron/model/config.h"
+
+namespace hieron {
+namespace {
+
+// Who is who among the models of the alignment.
+struct Cast {
+  static constexpr size_t kSuspect = 0;
+  std::vector<size_t> parents;
+  std::optional<size_t> base;
+  std::vector<size_t> controls;
+  std::vector<size_t> references() const {  // whatever the suspect may have been made of
+    std::vector<size_t> all = parents;
+    if (base) all.push_back(*base);
+    return all;
+  }
+};
+
+struct PairFit {
+  Ends ends;
+  EndsFit fit;
+  Varies varies = Varies::kGlobal;
+  GroupedFit grouped;
+};
+
+// The coarsest way of varying that explains nearly as much as the finest one.
+void choose_varies(const Alignment& alignment, const Sample& sample, PairFit& pair) {
+  constexpr double kNearly = 0.98;
+  pair.grouped = fit_groups(alignment, sample, pair.fit, Varies::kGlobal);
+  if (pair.grouped.share() >= threshold::kExactDepth.value) return;
+  const GroupedFit finest = fit_groups(alignment, sample, pair.fit, Varies::kTensor);
+  if (finest.share() < threshold::kChangedDepth.value) return;
+  for (const Varies varies : {Varies::kGlobal, Varies::kRole, Varies::kLayer}) {
+    GroupedFit grouped = fit_groups(alignment, sample, pair.fit, varies);
+    if (grouped.share() < kNearly * finest.share()) continue;
+    pair.varies = varies;
+    pair.grouped = std::move(grouped);
+    return;
+  }
+  pair.varies = Varies::kTensor;
+  pair.grouped = finest;
+}
+
+bool away_from_ends(const GroupedFit& grouped) {
+  const auto away = [](const Depth& d) {
+    return std::abs(d.alpha()) > threshold::kPeakDistance.value &&
+           std::abs(1 - d.alpha()) > threshold::kPeakDistance.value;
+  };
+  // The groups that lie away from both ends must carry the depth.
+  uint64_t covered = 0, informative = 0;
+  for (const auto& [key, d] : grouped.groups) {
+    if (!away(d)) continue;
+    covered += d.covered;
+    informative += d.informative;
+  }
+  return static_cast<double>(informative) >= threshold::kInformative.value &&
+         static_cast<double>(covered) >=
+             threshold::kChangedDepth.value * static_cast<double>(grouped.informative);
+}
+
+class Auditor {
+ public:
+  Auditor(const AuditInput& input, const AuditOptions& options) : input_(input), options_(options) {}
+
+  Result<AuditResult> run() {
+    const auto start = std::chrono::steady_clock::now();
+    HIERON_CHECK(prepare());
+    HIERON_CHECK(decide());
+    finish();
+    result_.seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    return std::move(result_);
+  }
+
+ private:
+  // --- what is given ---
+
+  Status prepare() {
+    std::vector<const Checkpoint*> models{input_.suspect.get()};
+    const auto add = [&](const std::shared_ptr<const Checkpoint>& model) {
+      models.push_back(model.get());
+      return models.size() - 1;
+    };
+    for (const auto& parent : input_.parents) cast_.parents.push_back(add(parent));
+    if (input_.base) cast_.base = add(input_.base);
+    for (const auto& control : input_.controls) cast_.controls.push_back(add(control));
+    alignment_ = align(models, 1);
+    HIERON_CHECK(identify());
+    if (std::ranges::none_of(alignment_.rows, [&](const Row& row) {
+          return std::ranges::any_of(cast_.references(), [&](size_t m) { return row.views[m].has_value(); });
+        })) {
+      return refuse(fmt::format("{} has no tensor in common with any parent or base (by name and "
+                                "shape); check that they are of one architecture and that the names "
+                                "carry the same prefix.",
+                                input_.suspect->ref),
+                    input_.suspect->ref);
+    }
+    const auto config = parse_config(input_.suspect->config_json, input_.suspect->ref);
+    if (!config && !input_.suspect->config_json.empty()) {
+      result_.warnings.push_back(config.error().sentence);
+    }
+    roles_ = RoleTable::of(config ? config->architecture : "");
+    set_aside_codes();
+    const Selection selection = fit_selection(options_.seed, alignment_, options_.sample_bytes);
+    HIERON_TRY(sample_, draw_sample(alignment_, roles_, options_.seed, selection, options_.walk));
+    for (const SampleRow& row : sample_.rows) {
+      for (size_t m = 0; m < row.values.size(); ++m) {
+        fit_bytes_ += row.values[m].empty()
+                          ? 0
+                          : row.count * static_cast<uint64_t>(
+                                            info(alignment_.rows[row.row].views[m]->tensor->dtype).bits) / 8;
+      }
+    }
+    return {};
+  }
+
+  Status identify() {
+    const auto identity = [&](const Checkpoint& model) -> Result<ModelIdentity> {
+      for (const std::string& warning : model.warnings) result_.warnings.push_back(warning);
+      return hieron::identify(model, options_.hash, options_.walk.threads);
+    };
+    HIERON_TRY(result_.suspect, identity(*input_.suspect));
+    for (const auto& parent : input_.parents) {
+      HIERON_TRY(ModelIdentity found, identity(*parent));
+      result_.parents.push_back(std::move(found));
+    }
+    if (input_.base) {
+      HIERON_TRY(ModelIdentity found, identity(*input_.base));
+      result_.base = std::move(found);
+    }
+    for (const auto& control : input_.controls) {
+      HIERON_TRY(ModelIdentity found, identity(*control));
+      result_.controls.push_back(std::move(found));
+    }
+    result_.tells = tells(input_.suspect->folder, input_.suspect->metadata, input_.suspect->config_json);
+    if (cast_.controls.empty()) {
+      result_.warnings.push_back(
+          "No control was given: add another fine-tune of the same family with --control, so that the "
+          "test can be seen to say no.");
+    }
+    return {};
+  }
+
+  // Codes whose scale is kept in another tensor are not weights: they take no part.
+  void set_aside_codes() {
+    std::erase_if(alignment_.rows, [&](const Row& row) {
+      const bool codes = info(row.views[0]->tensor->dtype).bits == 8 &&
+                         (input_.suspect->find(row.name + "_scale_inv") ||
+                          input_.suspect->find(row.name + "_scale"));
+      if (codes) {
+        alignment_.ledger.push_back({0, row.name, "quantised codes with their scale in another tensor: "
+                                                  "this scheme is not decoded yet"});
+      }
+      return codes;
+    });
+  }
+
+  // --- the decision ---
+
+  Status decide() {
+    HIERON_TRY(const bool copied, try_copy());
+    if (copied) return {};
+    HIERON_TRY(const bool exchanged, try_exchanged_tensors());
+    if (exchanged) return {};
+    fit_pairs();
+    HIERON_TRY(const bool merged, try_merge());
+    if (merged) return {};
+    return decide_kinship();
+  }
+
+  Result<bool> try_copy() {
+    for (const size_t m : cast_.references()) copies_.push_back(compare_copy(sample_, Cast::kSuspect, m));
+    for (const CopyFigures& copy : copies_) {
+      if (copy.elements == 0) continue;
+      const auto enough = [&](uint64_t n) {
+        return static_cast<double>(n) >=
+               threshold::kCopyEqual.value * static_cast<double>(copy.elements);
+      };
+      const bool equal = enough(copy.equal);
+      const bool forward = copy.other_format && enough(copy.rounds_to_suspect);
+      const bool backward = copy.other_format && enough(copy.rounds_to_model);
+      if (!equal && !forward && !backward) continue;
+      if (aligned_share({copy.model}) < threshold::kAligned.value) continue;
+      HIERON_TRY(const bool proven, prove_copy(copy, equal || forward));
+      if (proven) return true;
+    }
+    return false;
+  }
+
+  Result<bool> prove_copy(const CopyFigures& copy, bool forward) {
+    std::vector<std::optional<RowClaim>> claims(alignment_.rows.size());
+    bool other_storage = false;
+    for (size_t i = 0; i < claims.size(); ++i) {
+      const Row& row = alignment_.rows[i];
+      if (!row.views[copy.model]) continue;
+      const DType s = row.views[0]->tensor->dtype, m = row.views[copy.model]->tensor->dtype;
+      if (info(s).bits < 8 || info(m).bits < 8) continue;
+      RowClaim claim{.operands = {copy.model}, .combination = {{1.0}, false}};
+      claim.raw = s == m || !info(s).format || !info(m).format;
+      if (claim.raw && s != m) continue;
+      claim.reverse = !claim.raw && !forward;
+      claim.true_dtype = s;
+      other_storage = other_storage || s != m;
+      claims[i] = claim;
+    }
+    HIERON_CHECK(run_proof(claims));
+    if (result_.replay->share < threshold::kCopyEqual.value) return false;
+    for (const auto& [role, rate] : equal_by_role()) {
+      if (rate < threshold::kCopyRole.value) return false;
+    }
+    const std::string& of = alignment_.models[copy.model]->ref;
+    Verdict& verdict = result_.verdict;
+    verdict.kind = other_storage ? VerdictKind::kReformattedCopy : VerdictKind::kCopy;
+    verdict.of = {of};
+    const uint64_t missed = result_.replay->elements - result_.replay->equal;
+    const std::string all_but =
+        missed == 0 ? fmt::format("all {} of its compared weights are equal",
+                                  with_commas(result_.replay->elements))
+                    : fmt::format("all but {} of its {} compared weights are equal",
+                                  with_commas(missed), with_commas(result_.replay->elements));
+    verdict.sentence =
+        other_storage
+            ? fmt::format("{} is {} stored in another number format: {} after rounding.",
+                          input_.suspect->ref, of, all_but)
+            : fmt::format("{} is a copy of {}: {} bit for bit.", input_.suspect->ref, of, all_but);
+    verdict.reasons.push_back(fmt::format("{:.6f} of the elements compared are equal ({:.4f} needed).",
+                                          result_.replay->share, threshold::kCopyEqual.value));
+    verdict.falsifiers.push_back("A tensor of the suspect that was not compared and differs (see what "
+                                 "was not checked).");
+    return true;
+  }
+
+  // Every tensor equal to some reference, but no single reference has them all.
+  Result<bool> try_exchanged_tensors() {
+    std::vector<size_t> count(alignment_.models.size(), 0);
+    for (const CopyFigures& copy : copies_) {
+      for (size_t r = 0; r < sample_.rows.size(); ++r) count[copy.model] += copy.row_equal[r];
+    }
+    std::vector<std::optional<size_t>> origin(alignment_.rows.size());
+    std::set<size_t> used;
+    for (size_t r = 0; r < sample_.rows.size(); ++r) {
+      std::optional<size_t> best;
+      for (const CopyFigures& copy : copies_) {
+        if (copy.row_equal[r] && (!best || count[copy.model] > count[*best])) best = copy.model;
+      }
+      if (!best) return false;
+      origin[sample_.rows[r].row] = best;
+      used.insert(*best);
+    }
+    if (used.size() < 2 || sample_.rows.size() < alignment_.rows.size()) return false;
+    std::vector<std::optional<RowClaim>> claims(alignment_.rows.size());
+    uint64_t aligned = 0;
+    for (size_t i = 0; i < claims.size(); ++i) {
+      const Row& row = alignment_.rows[i];
+      if (row.views[0]->tensor->dtype != row.views[*origin[i]]->tensor->dtype) return false;
+      claims[i] = RowClaim{.operands = {*origin[i]}, .combination = {{1.0}, false}, .raw = true};
+      aligned += row.elements;
+    }
+    HIERON_CHECK(run_proof(claims));
+    if (result_.replay->equal != result_.replay->elements ||
+        static_cast<double>(aligned) < threshold::kAligned.value * suspect_parameters()) {
+      return false;
+    }
+    for (const size_t m : used) result_.verdict.of.push_back(alignment_.models[m]->ref);
+    result_.verdict.kind = VerdictKind::kExactMerge;
+    result_.verdict.sentence =
+        fmt::format("{} is put together from whole tensors of {}: every one of its {} weights is equal "
+                    "to the same weight of one of them.",
+                    input_.suspect->ref, fmt::join(result_.verdict.of, " and "),
+                    with_commas(result_.replay->elements));
+    result_.verdict.reasons.push_back("Every tensor equals the same tensor of one of the models bit for "
+                                      "bit, and no single model has them all.");
+    result_.verdict.falsifiers.push_back("One element that differs from the model its tensor is said to "
+                                         "come from.");
+    result_.recipe = exchanged_recipe(alignment_, roles_, origin);
+    return true;
+  }
+
+  // --- two ends ---
+
+  void fit_pairs() {
+    std::vector<size_t> ends = cast_.references();
+    for (size_t a = 0; a < ends.size(); ++a) {
+      for (size_t b = a + 1; b < ends.size(); ++b) {
+        PairFit pair{.ends = {ends[a], ends[b]}, .fit = {}, .grouped = {}};
+        pair.fit = fit_ends(sample_, model_subject(Cast::kSuspect), pair.ends, options_.walk.threads);
+        choose_varies(alignment_, sample_, pair);
+        ++pairs_tried_;
+        const bool better =
+            !best_ || pair.grouped.share() > best_->grouped.share() ||
+            (pair.grouped.share() == best_->grouped.share() &&
+             pair.grouped.informative > best_->grouped.informative);
+        if (better) best_ = std::move(pair);
+      }
+    }
+  }
+
+  Result<bool> try_merge() {
+    if (!best_) return false;
+    const PairFit& pair = *best_;
+    const GuardInput guard{alignment_, sample_, Cast::kSuspect, pair.ends, pair.varies,
+                           cast_.controls, options_.walk.threads, options_.seed};
+    Guards guards = run_guards(guard);
+    result_.depth = depth_figures(guards);
+    std::optional<CandidateRecipe> recipe;
+    MergeFacts facts = merge_facts(guards);
+    const double rival = std::max(facts.best_control, facts.best_self_check);
+    if (facts.away_from_ends && facts.d16 >= threshold::kChangedDepth.value && facts.d16 > rival) {
+      const bool single = facts.d16 >= threshold::kExactDepth.value;
+      recipe = search_recipe(alignment_, sample_, Cast::kSuspect, pair.ends, pair.fit, pair.varies,
+                             single, options_.walk.threads);
+      if (!single) {
+        auto once = search_recipe(alignment_, sample_, Cast::kSuspect, pair.ends, pair.fit,
+                                  pair.varies, true, options_.walk.threads);
+        if (once && (!recipe || once->equal >= recipe->equal)) recipe = std::move(once);
+      }
+    }
+    if (recipe) {
+      direction_ = check_direction(guard, recipe->share());
+      result_.direction = direction_->figures;
+      HIERON_CHECK(prove_recipe(*recipe));
+      take_proof(*recipe, facts);
+    }
+    result_.unexplained = unexplained_share(sample_, Cast::kSuspect, pair.ends, pair.varies,
+                                            alignment_, pair.grouped);
+    const MergeDecision decision = decide_merge(facts);
+    merge_reasons_ = decision.reasons;
+    if (!decision.kind) {
+      // No merge: the half-finished proof of a recipe that does not hold is not shown as one.
+      result_.replay.reset();
+      result_.after_merge.reset();
+      return false;
+    }
+    result_.verdict.kind = *decision.kind;
+    result_.verdict.reasons = decision.reasons;
+    if (*decision.kind == VerdictKind::kUndetermined) {
+      result_.verdict.sentence = fmt::format(
+          "No verdict on {}: {} and {} explain part of it, but {}", input_.suspect->ref,
+          ref(pair.ends.first), ref(pair.ends.second), lower_first(decision.reasons.front()));
+      return true;
+    }
+    result_.verdict.of = {ref(pair.ends.first), ref(pair.ends.second)};
+    result_.recipe = recipe ? std::optional(describe(*recipe)) : std::nullopt;
+    write_merge_sentence(facts);
+    return true;
+  }
+
+  MergeFacts merge_facts(const Guards& guards) const {
+    MergeFacts facts;
+    facts.d16 = best_->grouped.share();
+    facts.informative_16 = best_->grouped.informative;
+    facts.away_from_ends = away_from_ends(best_->grouped);
+    facts.aligned = aligned_share({best_->ends.first, best_->ends.second});
+    facts.controls = guards.controls.size();
+    for (const NamedDepth& control : guards.controls) {
+      facts.best_control = std::max(facts.best_control, control.d16);
+    }
+    for (const NamedDepth& check : guards.self_checks) {
+      facts.best_self_check = std::max(facts.best_self_check, check.d16);
+    }
+    facts.power = guards.power.d16;
+    facts.power_passed = guards.power.passed;
+    return facts;
+  }
+
+  DepthFigures depth_figures(const Guards& guards) const {
+    const PairFit& pair = *best_;
+    const Depth& d4 = pair.fit.d4;
+    DepthFigures figures{};
+    figures.ends[0] = ref(pair.ends.first);
+    figures.ends[1] = ref(pair.ends.second);
+    figures.alpha = d4.alpha();
+    figures.low = d4.low;
+    figures.high = d4.high;
+    figures.d4 = d4.share();
+    figures.d16 = pair.varies == Varies::kGlobal ? pair.fit.d16.share() : pair.grouped.share();
+    figures.d64 = pair.fit.d64.share();
+    figures.informative = d4.informative;
+    figures.informative_16 = pair.fit.d16.informative;
+    figures.bits = evidence_bits(pair.fit.intervals, 16, d4.alpha(), static_cast<double>(pairs_tried_));
+    figures.controls = guards.controls;
+    figures.self_checks = guards.self_checks;
+    figures.power = guards.power;
+    figures.curve = guards.curve(pair.fit);
+    figures.control_curves = guards.control_curves;
+    return figures;
+  }
+
+  Status prove_recipe(const CandidateRecipe& recipe) {
+    std::vector<std::optional<RowClaim>> claims(alignment_.rows.size());
+    std::map<size_t, const SampleRow*> sampled;
+    for (const SampleRow& row : sample_.rows) sampled[row.row] = &row;
+    for (size_t i = 0; i < claims.size(); ++i) {
+      const Row& row = alignment_.rows[i];
+      if (!row.views[recipe.ends.first] || !row.views[recipe.ends.second]) continue;
+      claims[i] = recipe_claim(recipe, row, sampled.contains(i) ? sampled.at(i) : nullptr);
+    }
+    return run_proof(claims);
+  }
+
+  std::optional<RowClaim> recipe_claim(const CandidateRecipe& recipe, const Row& row,
+                                       const SampleRow* sampled) const {
+    const DType s = row.views[0]->tensor->dtype;
+    const DType p = row.views[recipe.ends.first]->tensor->dtype;
+    const DType q = row.views[recipe.ends.second]->tensor->dtype;
+    if (!info(s).blend || !info(p).blend || !info(q).blend) {
+      // Counters and codes are carried over from one of the ends.
+      if (s != q || info(s).bits < 8) return std::nullopt;
+      return RowClaim{.operands = {recipe.ends.second}, .combination = {{1.0}, false}, .raw = true,
+                      .true_dtype = s};
+    }
+    SampleRow stand_in{.row = 0, .runs = {}, .role = roles_.classify(row.name, row.shape), .dtypes = {},
+                       .values = {}};
+    const std::string key =
+        recipe.varies == Varies::kTensor
+            ? row.name
+            : group_key(alignment_, sampled ? *sampled : stand_in, recipe.varies);
+    const auto found = recipe.groups.find(key);
+    const Combination& combination =
+        found != recipe.groups.end() ? found->second : recipe.groups.begin()->second;
+    const DType true_dtype = sampled ? sampled->dtypes[Cast::kSuspect] : s;
+    return RowClaim{.operands = {recipe.ends.first, recipe.ends.second}, .combination = combination,
+                    .arithmetic = recipe.arithmetic, .true_dtype = true_dtype,
+                    .single_rounding = rounds_once(recipe.arithmetic)};
+  }
+
+  Status run_proof(const std::vector<std::optional<RowClaim>>& claims) {
+    const Selection selection = options_.sample_bytes == 0
+                                    ? Selection::everything()
+                                    : Selection::sample(options_.seed, options_.sample_bytes);
+    HIERON_TRY(proof_, prove(alignment_, claims, selection, options_.walk));
+    Replay replay;
+    uint64_t informative = 0, informative_equal = 0;
+    for (size_t i = 0; i < claims.size(); ++i) {
+      const RowProof& row = proof_.rows[i];
+      if (row.read == 0) continue;
+      replay.elements += row.read;
+      replay.equal += row.equal;
+      informative += row.informative;
+      informative_equal += row.informative_equal;
+      ++replay.tensors;
+      replay.tensors_equal += row.equal == row.read;
+      if (!replay.first_difference && row.equal < row.read) {
+        replay.first_difference = place(alignment_.rows[i], row.first_miss);
+      }
+    }
+    replay.share = ratio(replay.equal, replay.elements);
+    replay.share_informative = informative ? ratio(informative_equal, informative) : replay.share;
+    result_.replay = replay;
+    result_.after_merge = after_merge(alignment_, roles_, proof_.rows);
+    return {};
+  }
+
+  void take_proof(const CandidateRecipe& recipe, MergeFacts& facts) const {
+    facts.replayed = true;
+    facts.replay_share = result_.replay->share;
+    facts.single_rounding = rounds_once(recipe.arithmetic);
+    facts.direction_passed = direction_->figures.passed;
+    facts.direction_reason = direction_->reason;
+    for (size_t i = 0; i < proof_.rows.size(); ++i) {
+      const RowProof& row = proof_.rows[i];
+      facts.changed += row.changed;
+      if (row.changed > 0) facts.changed_tensors.push_back(alignment_.rows[i].name);
+      if (static_cast<double>(row.informative) >= threshold::kInformative.value) {
+        facts.worst_tensor_share = std::min(facts.worst_tensor_share, ratio(row.equal, row.read));
+      }
+    }
+  }
+
+  FoundRecipe describe(const CandidateRecipe& recipe) const {
+    return recovered_recipe(alignment_, sample_, recipe, best_->grouped);
+  }
+
+  void write_merge_sentence(const MergeFacts& facts) {
+    const FoundRecipe& recipe = *result_.recipe;
+    const auto parts = [&] {
+      std::string text;
+      for (const RecipeModel& model : recipe.models) {
+        if (!text.empty()) text += " + ";
+        text += model.effective ? fmt::format("{:.4g} × {}", *model.effective, model.ref)
+                                : fmt::format("{} (weight varies by {})", model.ref, recipe.varies);
+      }
+      return text;
+    };
+    Verdict& verdict = result_.verdict;
+    const Replay& replay = *result_.replay;
+    if (verdict.kind == VerdictKind::kExactMerge) {
+      verdict.sentence = fmt::format(
+          "{} is {}: recomputing that blend gives {} of its {} compared weights, bit for bit{}.",
+          input_.suspect->ref, parts(),
+          replay.equal == replay.elements ? "every one" : with_commas(replay.equal),
+          with_commas(replay.elements),
+          replay.equal == replay.elements ? "" : ", the rest but for rounding");
+      verdict.falsifiers.push_back(
+          "One weight that the recipe does not reproduce (none was found; hieron verify repeats it).");
+    } else if (facts.changed == 0 && facts.replayed) {
+      verdict.sentence = fmt::format(
+          "{} is {}, give or take rounding: {} of {} compared weights are that blend bit for bit, and the "
+          "others differ by no more than the arithmetic of an unknown program would.",
+          input_.suspect->ref, parts(), with_commas(replay.equal), with_commas(replay.elements));
+      verdict.falsifiers.push_back("A program whose arithmetic gives other weights than these from the "
+                                   "same recipe and parents, where this one claims rounding.");
+    } else {
+      verdict.sentence = fmt::format(
+          "{} is {}, changed afterwards: {} of {} compared weights are that blend bit for bit, {} are "
+          "not.",
+          input_.suspect->ref, parts(), with_commas(replay.equal), with_commas(replay.elements),
+          with_commas(replay.elements - replay.equal));
+      verdict.falsifiers.push_back(fmt::format(
+          "Weights that this recipe reproduces no better than chance: here it reproduces {:.4f} of those "
+          "where the ends differ, a model that took no part {:.4f} at best.",
+          replay.share_informative, facts.best_control));
+    }
+    verdict.falsifiers.push_back(
+        "A model that certainly took no part and reaches a depth like the suspect's in the same test.");
+    verdict.falsifiers.push_back(
+        "An older date or hash that shows one of the ends to have been made from the suspect.");
+  }
+
+  // --- kinship, where no blend explains the suspect ---
+
+  Status decide_kinship() {
+    const std::vector<size_t> models = cast_.references();
+    uint64_t units = 0;
+    std::optional<size_t> kin;
+    bool doubtful = false;
+    for (const size_t m : models) {
+      HIERON_TRY(const HiddenUnitTest test,
+                 compare_hidden_units(alignment_, roles_, Cast::kSuspect, m, options_.walk.threads));
+      if (test.matrices.empty()) continue;
+      units += test.units;
+      const double p = std::min(1.0, test.p * static_cast<double>(models.size()));
+      result_.kinship.push_back({ref(m), test.matrices.size(), test.units, test.matched, p});
+      if (p < threshold::kKinP.value && (!kin || cast_.base == m)) kin = m;
+      doubtful = doubtful || p <= threshold::kStrangerP.value;
+    }
+    Verdict& verdict = result_.verdict;
+    verdict.reasons = merge_reasons_;
+    const bool sees = can_see_kinship();
+    if (kin) {
+      const Kinship& match = *std::ranges::find(result_.kinship, ref(*kin), &Kinship::with);
+      verdict.kind = VerdictKind::kFineTune;
+      verdict.of = {ref(*kin)};
+      verdict.sentence = fmt::format(
+          "{} shares its origin with {} and was trained on its own from there: no blend of the offered "
+          "models explains it.",
+          input_.suspect->ref, ref(*kin));
+      verdict.reasons.push_back(fmt::format(
+          "{} of {} hidden units match their own index in {}; strangers match about {} (p {:.1e}).",
+          match.matched, match.units, match.with, match.matrices, match.p));
+      verdict.falsifiers.push_back(
+          "A pair of parents, offered to the same test, whose blend reproduces its weights.");
+      verdict.falsifiers.push_back(
+          "An independent run from the same random initialisation, which this test cannot tell from "
+          "training on.");
+    } else if (!result_.kinship.empty() && !doubtful && sees) {
+      verdict.kind = VerdictKind::kIndependent;
+      verdict.sentence = fmt::format(
+          "{} shows no common origin with any of the offered models: its hidden units are numbered "
+          "independently of theirs.",
+          input_.suspect->ref);
+      verdict.reasons.push_back(fmt::format(
+          "{} hidden units were compared; they match their own index no more often than strangers' "
+          "do.",
+          with_commas(units)));
+      verdict.falsifiers.push_back(
+          "A permutation of hidden units that maps it onto one of the offered models (not searched yet).");
+    } else {
+      verdict.kind = VerdictKind::kUndetermined;
+      verdict.sentence = fmt::format(
+          "No verdict on {}: no blend of the offered models explains it, and {}.", input_.suspect->ref,
+          result_.kinship.empty()
+              ? "it has no matrix of hidden units that the kinship test can use"
+              : "its hidden units neither prove nor exclude a common origin");
+    }
+    return {};
+  }
+
+  // Enough hidden units that kin would have been found beyond doubt.
+  bool can_see_kinship() const {
+    return std::ranges::any_of(result_.kinship, [](const Kinship& k) {
+      return poisson_tail(static_cast<double>(k.matrices), k.units) < threshold::kKinP.value;
+    });
+  }
+
+  // --- the figures every verdict carries ---
+
+  void finish() {
+    fill_tensors();
+    fill_skipped();
+    fill_sampling();
+  }
+
+  void fill_tensors() {
+    std::map<size_t, const RowIntervals*> fitted;
+    if (best_) {
+      for (const RowIntervals& row : best_->fit.rows) fitted[sample_.rows[row.sample_row].row] = &row;
+    }
+    std::map<size_t, uint64_t> sampled;
+    for (const SampleRow& row : sample_.rows) sampled[row.row] = row.count;
+    std::map<Role, RoleCoverage> coverage;
+    const bool proven = result_.replay.has_value();
+    for (size_t i = 0; i < alignment_.rows.size(); ++i) {
+      const Row& row = alignment_.rows[i];
+      TensorFigures figures{.name = row.name, .role = roles_.classify(row.name, row.shape),
+                            .elements = row.elements, .state = {}};
+      figures.read = sampled.contains(i) ? sampled[i] : 0;
+      if (fitted.contains(i)) fill_fit(*fitted[i], figures);
+      if (proven && proof_.rows[i].read > 0) {
+        figures.read = proof_.rows[i].read;
+        figures.equal = ratio(proof_.rows[i].equal, proof_.rows[i].read);
+        if (proof_.rows[i].not_finite > 0) {
+          result_.warnings.push_back(fmt::format("Tensor \"{}\" holds {} NaN or infinite values.",
+                                                 printable(row.name),
+                                                 with_commas(proof_.rows[i].not_finite)));
+        }
+      }
+      figures.state = state_of(i, figures);
+      RoleCoverage& cover = coverage[figures.role.role];
+      cover.role = figures.role.role;
+      cover.parameters += figures.elements;
+      cover.read += figures.read;
+      cover.informative += figures.informative;
+      result_.tensors.push_back(std::move(figures));
+    }
+    for (const Skipped& skipped : alignment_.ledger) {
+      if (skipped.model != 0) continue;
+      const TensorInfo* tensor = input_.suspect->find(skipped.tensor);
+      if (!tensor) continue;
+      const TensorRole role = roles_.classify(tensor->name, tensor->shape);
+      coverage[role.role].role = role.role;
+      coverage[role.role].parameters += tensor->elements;
+      result_.tensors.push_back(TensorFigures{.name = tensor->name, .role = role,
+                                              .elements = tensor->elements, .state = "skipped"});
+    }
+    for (auto& [role, cover] : coverage) result_.coverage.push_back(cover);
+  }
+
+  void fill_fit(const RowIntervals& row, TensorFigures& figures) const {
+    const auto intervals = best_->fit.of(row);
+    figures.informative = intervals.size();
+    const Depth d16 = depth(intervals, 16);
+    figures.informative_16 = d16.informative;
+    if (static_cast<double>(d16.informative) < threshold::kInformative.value) return;
+    const Depth d4 = depth(intervals, 4);
+    figures.alpha = d4.alpha();
+    figures.low = d4.low;
+    figures.high = d4.high;
+    figures.d16 = d16.share();
+  }
+
+  std::string state_of(size_t i, const TensorFigures& figures) const {
+    if (result_.replay && proof_.rows[i].read > 0) {
+      const RowProof& row = proof_.rows[i];
+      if (row.equal == row.read) return "equal";
+      if (row.changed == 0) return "explained";
+      const bool mostly = ratio(row.informative_equal, std::max<uint64_t>(1, row.informative)) >=
+                          threshold::kChangedDepth.value;
+      return row.informative == 0 || mostly ? "changed" : "unexplained";
+    }
+    if (figures.read == 0) return "skipped";
+    const bool present = std::ranges::any_of(cast_.references(), [&](size_t m) {
+      return alignment_.rows[i].views[m].has_value();
+    });
+    if (!present) return "unexplained";
+    if (std::isnan(figures.d16)) return "uninformative";
+    return figures.d16 >= threshold::kExactDepth.value ? "explained" : "unexplained";
+  }
+
+  void fill_skipped() {
+    constexpr size_t kShown = 10000;
+    for (const Skipped& skipped : alignment_.ledger) {
+      if (result_.skipped.size() == kShown) {
+        result_.warnings.push_back(fmt::format("{} more skipped tensors are not listed.",
+                                               alignment_.ledger.size() - kShown));
+        break;
+      }
+      const std::string of =
+          skipped.model == 0 ? std::string() : alignment_.models[skipped.model]->ref + ": ";
+      result_.skipped.push_back({skipped.tensor, of + skipped.reason});
+    }
+    for (const size_t m : cast_.references()) {
+      const double share = aligned_share({m});
+      if (share >= threshold::kAligned.value) continue;
+      result_.warnings.push_back(fmt::format("{} has a counterpart for only {:.1f} % of the suspect's "
+                                             "parameters.",
+                                             alignment_.models[m]->ref, 100 * share));
+    }
+  }
+
+  void fill_sampling() {
+    Sampling& sampling = result_.sampling;
+    const bool everything = options_.sample_bytes == 0;
+    sampling.mode = everything ? "full" : "sample";
+    sampling.seed = options_.seed.hex();
+    sampling.bytes_read = fit_bytes_ + proof_.bytes_read;
+    for (const Checkpoint* model : alignment_.models) sampling.bytes_total += model->weight_bytes();
+    uint64_t read = 0, total = 0;
+    for (const TensorFigures& tensor : result_.tensors) {
+      read += tensor.read;
+      total += tensor.elements;
+    }
+    if (result_.replay && everything) {
+      sampling.bound = fmt::format("Every element of every aligned tensor was compared ({} of the "
+                                   "suspect's {}).",
+                                   with_commas(read), with_commas(total));
+    } else if (result_.replay) {
+      const double worst = 1 - std::pow(0.05, 1.0 / std::max(1.0, static_cast<double>(smallest_read())));
+      sampling.bound = fmt::format(
+          "{} of the suspect's {} parameters were compared, at positions drawn from the seed. A tensor of "
+          "which all n compared elements agree may still differ unseen in a share of at most 1 - "
+          "0.05^(1/n) at 95 % ({:.2e} for the least read one), if what differs lies scattered; changes "
+          "confined to a stretch that was not read are not seen.",
+          with_commas(read), with_commas(total), worst);
+    } else {
+      sampling.bound = fmt::format(
+          "{} of the suspect's {} parameters were read, a sample of every tensor: enough to see that no "
+          "blend holds. There was nothing to prove on the rest.",
+          with_commas(read), with_commas(total));
+    }
+  }
+
+  uint64_t smallest_read() const {
+    uint64_t least = std::numeric_limits<uint64_t>::max();
+    for (const TensorFigures& tensor : result_.tensors) {
+      if (tensor.read > 0) least = std::min(least, tensor.read);
+    }
+    return least;
+  }
+
+  // --- small things ---
+
+  static double ratio(uint64_t part, uint64_t whole) {
+    return whole ? static_cast<double>(part) / static_cast<double>(whole) : 0;
+  }
+  const std::string& ref(size_t model) const { return alignment_.models[model]->ref; }
+
+  static std::string lower_first(std::string text) {
+    if (!text.empty()) text[0] = static_cast<char>(std::tolower(static_cast<unsigned char>(text[0])));
+    return text;
+  }
+
+  double suspect_parameters() const {
+    double total = 0;
+    for (const TensorInfo& tensor : input_.suspect->tensors) total += static_cast<double>(tensor.elements);
+    return total;
+  }
+
+  // Share of the suspect's parameters that all of these models have too.
+  double aligned_share(const std::vector<size_t>& models) const {
+    double aligned = 0;
+    for (const Row& row : alignment_.rows) {
+      if (std::ranges::all_of(models, [&](size_t m) { return row.views[m].has_value(); })) {
+        aligned += static_cast<double>(row.elements);
+      }
+    }
+    return aligned / std::max(1.0, suspect_parameters());
+  }
+
+  std::map<Role, double> equal_by_role() const {
+    std::map<Role, std::pair<uint64_t, uint64_t>> sums;
+    for (size_t i = 0; i < alignment_.rows.size(); ++i) {
+      auto& [equal, read] = sums[roles_.classify(alignment_.rows[i].name, alignment_.rows[i].shape).role];
+      equal += proof_.rows[i].equal;
+      read += proof_.rows[i].read;
+    }
+    std::map<Role, double> rates;
+    for (const auto& [role, sum] : sums) {
+      if (sum.second > 0) rates[role] = ratio(sum.first, sum.second);
+    }
+    return rates;
+  }
+
+  ElementPlace place(const Row& row, uint64_t element) const {
+    const TensorInfo& tensor = *row.views[0]->tensor;
+    const uint64_t width = static_cast<uint64_t>(info(tensor.dtype).bits) / 8;
+    if (tensor.computed) return {row.name, element, "", element * width};
+    return {row.name, element, input_.suspect->files[tensor.stored.file].path,
+            tensor.stored.offset + element * width};
+  }
+
+  const AuditInput& input_;
+  const AuditOptions& options_;
+  AuditResult result_;
+  Cast cast_;
+  Alignment alignment_;
+  RoleTable roles_ = RoleTable::of("");
+  Sample sample_;
+  uint64_t fit_bytes_ = 0;
+  std::vector<CopyFigures> copies_;
+  std::optional<PairFit> best_;
+  size_t pairs_tried_ = 0;
+  std::optional<DirectionCheck> direction_;
+  Proof proof_;
+  std::vector<std::string> merge_reasons_;
+};
+
+}  // namespace
+
+Result<AuditResult> audit(const AuditInput& input, const AuditOptions& options) {
+  return Auditor(input, options).run();
+}
+
+}  // namespace hieron

@@ -1,0 +1,162 @@
+// hieron audit SUSPECT --parent REF... [--base REF] [--control REF...]: what was this checkpoint made of?
+#include "hieron/assay/audit.h"
+
+#include <fmt/format.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstdlib>
+#include <memory>
+#include <vector>
+
+#include "hieron/cli/command.h"
+#include "hieron/cli/progress.h"
+#include "hieron/core/text.h"
+#include "hieron/io/output_file.h"
+#include "hieron/merge/computed.h"
+#include "hieron/report/html.h"
+#include "hieron/report/json.h"
+#include "hieron/report/terminal.h"
+
+namespace hieron {
+namespace {
+
+constexpr const char* kExample =
+    "  hieron audit suspect --parent fine-tune --base base --control other-fine-tune \\\n"
+    "      --html report.html --json report.json --recipe recovered.yml\n\n"
+    "Exit status 0, or 1 if --expect names other verdicts than the one found:\n\n"
+    "  hieron audit suspect --parent fine-tune --base base --expect exact-merge,merge-with-changes";
+
+struct Asked {
+  std::string suspect, base, sample = "auto", expect, html, recipe;
+  std::vector<std::string> parents, controls;
+};
+
+Result<std::vector<VerdictKind>> parse_expected(const std::string& text) {
+  std::vector<VerdictKind> kinds;
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = std::min(text.find(',', begin), text.size());
+    const std::string word = text.substr(begin, end - begin);
+    const auto kind = parse_verdict_kind(word);
+    if (!kind) {
+      return usage_error(fmt::format("--expect: \"{}\" is no verdict; there are copy, reformatted-copy, "
+                                     "exact-merge, merge-with-changes, layer-stack, edit, fine-tune, "
+                                     "obfuscated-copy, independent, undetermined.",
+                                     printable(word)));
+    }
+    kinds.push_back(*kind);
+    begin = end + 1;
+  }
+  return kinds;
+}
+
+// auto and full: every element of local files. SIZE: so many bytes of each tensor and model.
+Result<uint64_t> parse_sample(const std::string& text) {
+  if (text == "auto" || text == "full") return 0;
+  HIERON_TRY(const uint64_t bytes, parse_size(text));
+  if (bytes == 0) return usage_error("--sample: 0 bytes show nothing; give a size such as 64KiB, or full.");
+  return bytes;
+}
+
+TerminalStyle style_of_terminal() {
+  TerminalStyle style;
+  winsize window{};
+  const bool terminal = isatty(STDOUT_FILENO) != 0;
+  if (terminal && ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) == 0 && window.ws_col > 0) {
+    style.width = std::min<int>(window.ws_col, 110);
+  }
+  const char* no_colour = std::getenv("NO_COLOR");
+  style.colour = terminal && !(no_colour && *no_colour);
+  for (const char* variable : {"LC_ALL", "LC_CTYPE", "LANG"}) {
+    const char* value = std::getenv(variable);
+    if (!value || !*value) continue;
+    const std::string_view locale(value);
+    style.unicode = locale.find("UTF-8") != locale.npos || locale.find("utf8") != locale.npos ||
+                    locale.find("UTF8") != locale.npos || (!terminal && locale == "C");
+    break;
+  }
+  return style;
+}
+
+Result<AuditInput> open_input(const Asked& asked) {
+  AuditInput input;
+  HIERON_TRY(input.suspect, open_ref(asked.suspect));
+  for (const std::string& parent : asked.parents) {
+    HIERON_TRY(auto model, open_ref(parent));
+    input.parents.push_back(std::move(model));
+  }
+  if (!asked.base.empty()) {
+    HIERON_TRY(input.base, open_ref(asked.base));
+  }
+  for (const std::string& control : asked.controls) {
+    HIERON_TRY(auto model, open_ref(control));
+    input.controls.push_back(std::move(model));
+  }
+  return input;
+}
+
+Status write_reports(const Asked& asked, const AuditResult& result, std::vector<WrittenFile>& written) {
+  if (!asked.html.empty()) {
+    HIERON_CHECK(write_text(asked.html, audit_html(result)));
+    written.push_back({"page", asked.html});
+  }
+  if (!asked.recipe.empty()) {
+    if (result.recipe) {
+      HIERON_CHECK(write_text(asked.recipe, result.recipe->yaml));
+      written.push_back({"recipe", asked.recipe});
+    } else {
+      fmt::print(stderr, "hieron: no recipe was found, so {} is not written\n", asked.recipe);
+    }
+  }
+  return {};
+}
+
+Outcome run_audit(const Asked& asked, const Context& context) {
+  HIERON_TRY(const std::vector<VerdictKind> expected, parse_expected(asked.expect));
+  AuditOptions options;
+  HIERON_TRY(options.sample_bytes, parse_sample(asked.sample));
+  if (asked.parents.empty()) {
+    return usage_error("audit needs at least one --parent: the model the suspect may have been made of.");
+  }
+  if (context.options.seed) options.seed = *context.options.seed;
+  options.hash = context.options.hash;
+  HIERON_TRY(const AuditInput input, open_input(asked));
+  HIERON_TRY(const AuditResult result, [&] {
+    ProgressBar progress(context.options, "comparing");
+    options.walk = walk_options(context, progress);
+    return audit(input, options);
+  }());
+  std::vector<WrittenFile> written;
+  HIERON_CHECK(write_reports(asked, *result, written));
+  if (!context.options.json.empty() && context.options.json != "-") {
+    written.push_back({"json", context.options.json});
+  }
+  HIERON_CHECK(deliver(context.options, audit_text(*result, style_of_terminal(), written),
+                       audit_json(result)));
+  const bool held = expected.empty() || std::ranges::find(expected, result.verdict.kind) != expected.end();
+  return held ? 0 : 1;
+}
+
+}  // namespace
+
+void add_audit(CLI::App& app, Context& context) {
+  auto asked = std::make_shared<Asked>();
+  CLI::App* command = add_command(app, context, "audit", "what was this checkpoint made of?", kExample);
+  command->add_option("SUSPECT", asked->suspect, "the checkpoint in question")->required();
+  command->add_option("--parent", asked->parents, "a suspected parent; repeat")->allow_extra_args(false);
+  command->add_option("--base", asked->base,
+                      "the common ancestor, if known; with one --parent, the other end of the blend");
+  command->add_option("--control", asked->controls,
+                      "another model of the same family that took no part; repeat")
+      ->allow_extra_args(false);
+  command->add_option("--sample", asked->sample,
+                      "auto (local files: everything), full, or bytes per tensor and model");
+  command->add_option("--expect", asked->expect, "verdicts, comma-separated: exit 1 on any other");
+  command->add_option("--html", asked->html, "write the report as one self-contained page");
+  command->add_option("--recipe", asked->recipe, "write the recipe found, as mergekit YAML");
+  on_run(*command, context, [asked, &context] { return run_audit(*asked, context); });
+}
+
+}  // namespace hieron
