@@ -4,7 +4,10 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cctype>
 #include <cmath>
+#include <limits>
+#include <map>
 #include <numeric>
 #include <set>
 
@@ -38,6 +41,8 @@ struct Cast {
     return all;
   }
 };
+
+constexpr uint64_t kGuardElements = 1 << 18;  // controls and self-checks: D16 to about .001
 
 struct PairFit {
   Ends ends;
@@ -128,13 +133,19 @@ class Auditor {
     HIERON_TRY(sample_, draw_sample(alignment_, roles_, options_.seed, selection, options_.walk));
     for (const SampleRow& row : sample_.rows) {
       for (size_t m = 0; m < row.values.size(); ++m) {
-        fit_bytes_ += row.values[m].empty()
-                          ? 0
-                          : row.count * static_cast<uint64_t>(
-                                            info(alignment_.rows[row.row].views[m]->tensor->dtype).bits) / 8;
+        if (!row.values[m].empty()) note_read(row.row, m, row.count);
       }
     }
     return {};
+  }
+
+  // Distinct bytes read, per row and model: what the fit saw again in the proof counts once.
+  void note_read(size_t row, size_t model, uint64_t elements) {
+    uint64_t& known = read_[{row, model}];
+    if (elements <= known) return;
+    const int bits = info(alignment_.rows[row].views[model]->tensor->dtype).bits;
+    bytes_read_ += (elements - known) * static_cast<uint64_t>(bits) / 8;
+    known = elements;
   }
 
   Status identify() {
@@ -306,7 +317,8 @@ class Auditor {
     for (size_t a = 0; a < ends.size(); ++a) {
       for (size_t b = a + 1; b < ends.size(); ++b) {
         PairFit pair{.ends = {ends[a], ends[b]}, .fit = {}, .grouped = {}};
-        pair.fit = fit_ends(sample_, model_subject(Cast::kSuspect), pair.ends, options_.walk.threads);
+        pair.fit = fit_ends(sample_, model_subject(Cast::kSuspect), pair.ends, Depths::kAll,
+                            options_.walk.threads);
         choose_varies(alignment_, sample_, pair);
         ++pairs_tried_;
         const bool better =
@@ -321,7 +333,8 @@ class Auditor {
   Result<bool> try_merge() {
     if (!best_) return false;
     const PairFit& pair = *best_;
-    const GuardInput guard{alignment_, sample_, Cast::kSuspect, pair.ends, pair.varies,
+    const Sample guard_sample = thinned(sample_, kGuardElements);
+    const GuardInput guard{alignment_, guard_sample, Cast::kSuspect, pair.ends, pair.varies,
                            cast_.controls, options_.walk.threads, options_.seed};
     Guards guards = run_guards(guard);
     result_.depth = depth_figures(guards);
@@ -457,6 +470,8 @@ class Auditor {
     for (size_t i = 0; i < claims.size(); ++i) {
       const RowProof& row = proof_.rows[i];
       if (row.read == 0) continue;
+      note_read(i, 0, row.read);
+      for (const size_t model : claims[i]->operands) note_read(i, model, row.read);
       replay.elements += row.read;
       replay.equal += row.equal;
       informative += row.informative;
@@ -569,8 +584,9 @@ class Auditor {
           "models explains it.",
           input_.suspect->ref, ref(*kin));
       verdict.reasons.push_back(fmt::format(
-          "{} of {} hidden units match their own index in {}; strangers match about {} (p {:.1e}).",
-          match.matched, match.units, match.with, match.matrices, match.p));
+          "{} of {} hidden units match their own index in {}; strangers match about {} (p {}).",
+          match.matched, match.units, match.with, match.matrices,
+          match.p > 1e-300 ? fmt::format("= {:.1e}", match.p) : "< 1e-300"));
       verdict.falsifiers.push_back(
           "A pair of parents, offered to the same test, whose blend reproduces its weights.");
       verdict.falsifiers.push_back(
@@ -716,7 +732,7 @@ class Auditor {
     const bool everything = options_.sample_bytes == 0;
     sampling.mode = everything ? "full" : "sample";
     sampling.seed = options_.seed.hex();
-    sampling.bytes_read = fit_bytes_ + proof_.bytes_read;
+    sampling.bytes_read = bytes_read_;
     for (const Checkpoint* model : alignment_.models) sampling.bytes_total += model->weight_bytes();
     uint64_t read = 0, total = 0;
     for (const TensorFigures& tensor : result_.tensors) {
@@ -809,7 +825,8 @@ class Auditor {
   Alignment alignment_;
   RoleTable roles_ = RoleTable::of("");
   Sample sample_;
-  uint64_t fit_bytes_ = 0;
+  std::map<std::pair<size_t, size_t>, uint64_t> read_;  // by (row, model): elements
+  uint64_t bytes_read_ = 0;
   std::vector<CopyFigures> copies_;
   std::optional<PairFit> best_;
   size_t pairs_tried_ = 0;

@@ -11,6 +11,7 @@ namespace hieron {
 namespace {
 
 constexpr size_t kScreenElements = 8192;  // per group: enough to tell recipes apart that differ in .1 % of elements
+constexpr size_t kReplayElements = 1 << 17;  // all groups together: what the chosen recipe is ranked by
 constexpr std::array kGenerations{std::string_view("mergekit-0.1.5"), std::string_view("mergekit-0.1.4")};
 
 // The elements of one group that can tell recipes apart (the ends differ there), side by side.
@@ -130,8 +131,8 @@ CandidateRecipe under(Arithmetic arithmetic, Ends ends, Varies varies,
   for (const GroupEstimate& group : groups) {
     const auto found = candidate.groups.find(group.key);
     if (found == candidate.groups.end()) continue;
-    const auto [replayed, equal] =
-        replay_group(*group.sample, arithmetic, found->second, group.sample->suspect.size() + 1);
+    const auto [replayed, equal] = replay_group(*group.sample, arithmetic, found->second,
+                                                std::max(kScreenElements, kReplayElements / groups.size()));
     candidate.elements += replayed;
     candidate.equal += equal;
   }

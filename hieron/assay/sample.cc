@@ -102,6 +102,21 @@ Selection fit_selection(const Seed& seed, const Alignment& alignment, uint64_t a
   return Selection::sample(seed, per_row);
 }
 
+Sample thinned(const Sample& sample, uint64_t elements) {
+  uint64_t total = 0;
+  for (const SampleRow& row : sample.rows) total += row.count;
+  Sample thin = sample;
+  if (total <= elements) return thin;
+  for (SampleRow& row : thin.rows) {
+    const uint64_t share = row.count * elements / total;
+    row.count = std::min(row.count, std::max(share, kLeastRow));
+    for (auto& values : row.values) {
+      if (!values.empty()) values.resize(row.count);
+    }
+  }
+  return thin;
+}
+
 Result<Sample> draw_sample(const Alignment& alignment, const RoleTable& roles, const Seed& seed,
                            const Selection& selection, const WalkOptions& options) {
   Sample sample;

@@ -35,6 +35,11 @@ inline constexpr size_t kFitRows = 1024;
 // Selection whose sample stays within kFitElements for this many rows (a lone small tensor is read whole).
 Selection fit_selection(const Seed& seed, const Alignment& alignment, uint64_t at_most_bytes);
 
+// About `elements` of them, the same share of every row (its first ones, at least kLeastRow): for checks that
+// need fewer than the fit.
+inline constexpr uint64_t kLeastRow = 512;
+Sample thinned(const Sample& sample, uint64_t elements);
+
 Result<Sample> draw_sample(const Alignment& alignment, const RoleTable& roles, const Seed& seed,
                            const Selection& selection, const WalkOptions& options);
 

@@ -129,11 +129,11 @@ Outcome run_audit(const Asked& asked, const Context& context) {
     return audit(input, options);
   }());
   std::vector<WrittenFile> written;
-  HIERON_CHECK(write_reports(asked, *result, written));
+  HIERON_CHECK(write_reports(asked, result, written));
   if (!context.options.json.empty() && context.options.json != "-") {
     written.push_back({"json", context.options.json});
   }
-  HIERON_CHECK(deliver(context.options, audit_text(*result, style_of_terminal(), written),
+  HIERON_CHECK(deliver(context.options, audit_text(result, style_of_terminal(), written),
                        audit_json(result)));
   const bool held = expected.empty() || std::ranges::find(expected, result.verdict.kind) != expected.end();
   return held ? 0 : 1;

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <iterator>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <vector>
@@ -25,7 +26,7 @@ using Json = nlohmann::ordered_json;
 constexpr const char* kExample =
     "  hieron inspect path/to/model\n"
     "  hieron inspect model-00001-of-00004.safetensors --tensors\n"
-    "  hieron inspect path/to/model --json - --quiet | jq '.roles[] | {role, parameters}'";
+    "  hieron inspect path/to/model --json - | jq '.roles[] | {role, parameters}'";
 
 struct Asked {
   std::string ref;
@@ -45,7 +46,7 @@ std::string table(const std::vector<std::array<std::string, N>>& rows) {
   for (const auto& row : rows) {
     text += fmt::format("  {:<{}}", row[0], width[0]);
     for (size_t i = 1; i + 1 < N; ++i) text += fmt::format("  {:>{}}", row[i], width[i]);
-    text += fmt::format("  {}\n", row[N - 1]);
+    text += row[N - 1].empty() ? "\n" : fmt::format("  {}\n", row[N - 1]);
   }
   return text;
 }
@@ -96,7 +97,8 @@ std::string summary_text(const Inspection& found) {
   std::string text = fmt::format("{}\n\n", printable(found.identity.ref, 400));
   text += fmt::format("files        {}, {}\n", plural(found.identity.files.size(), "file"),
                       show_bytes(bytes));
-  text += found.config ? config_text(*found.config) : "config       none that can be read\n";
+  if (found.config) text += config_text(*found.config);
+
   text += fmt::format("tensors      {}, {}\n", with_commas(found.total.tensors),
                       plural(found.total.parameters, "parameter"));
   text += fmt::format("layers       {}\n", range_of(found.layers));
@@ -244,27 +246,35 @@ Json tells_json(const Inspection& found) {
   return list;
 }
 
-Json tensor_json(const Checkpoint& checkpoint, const TensorInfo& tensor, const TensorRole& place) {
-  return {{"name", tensor.name},
-          {"role", name(place.role)},
-          {"tower", text_or_null(std::string(place.tower))},
-          {"layer", or_null(place.layer)},
-          {"expert", or_null(place.expert)},
-          {"dtype", info(tensor.dtype).name},
-          {"shape", tensor.shape},
-          {"parameters", tensor.elements},
-          {"bytes", tensor.bytes()},
-          {"file", checkpoint.files[tensor.stored.file].path},
-          {"offset", tensor.stored.offset}};
+std::string json_string(std::string_view text) { return dump(Json(text), -1); }
+
+std::string number_or_null(const std::optional<int>& n) { return n ? std::to_string(*n) : "null"; }
+
+void append_tensor(std::string& json, const Checkpoint& checkpoint, const TensorInfo& tensor,
+                   const TensorRole& place) {
+  fmt::format_to(
+      std::back_inserter(json),
+      R"({{"name":{},"role":"{}","tower":{},"layer":{},"expert":{},"dtype":"{}","shape":[{}],)"
+      R"("parameters":{},"bytes":{},"file":{},"offset":{}}})",
+      json_string(tensor.name), name(place.role),
+      place.tower.empty() ? "null" : json_string(place.tower), number_or_null(place.layer),
+      number_or_null(place.expert), info(tensor.dtype).name, fmt::join(tensor.shape, ","),
+      tensor.elements, tensor.bytes(), json_string(checkpoint.files[tensor.stored.file].path),
+      tensor.stored.offset);
 }
 
-// One line a tensor, appended to the finished object: a list of 140,000 is never held as a tree.
+// One line a tensor, appended to the finished object: a list of 140,000 is never held as a tree,
+// and the text grows in one allocation.
 void append_tensors(std::string& json, const Checkpoint& checkpoint, const Inspection& found) {
+  constexpr size_t kLineWithoutName = 220;
+  size_t names = 0;
+  for (const TensorInfo& tensor : checkpoint.tensors) names += tensor.name.size();
   json.resize(json.size() - 2);  // "\n}"
+  json.reserve(json.size() + names + kLineWithoutName * checkpoint.tensors.size());
   json += ",\n  \"tensors\": [";
   for (size_t i = 0; i < checkpoint.tensors.size(); ++i) {
     json += i == 0 ? "\n    " : ",\n    ";
-    json += dump(tensor_json(checkpoint, checkpoint.tensors[i], found.of_tensor[i]), -1);
+    append_tensor(json, checkpoint, checkpoint.tensors[i], found.of_tensor[i]);
   }
   json += "\n  ]\n}";
 }
@@ -289,7 +299,8 @@ std::string json_text(const Checkpoint& checkpoint, const Inspection& found, boo
   json["seconds"] = seconds;
   std::string text = dump(json, 2);
   if (tensors) append_tensors(text, checkpoint, found);
-  return text + "\n";
+  text += "\n";
+  return text;
 }
 
 Outcome run(const Asked& asked, const Context& context) {

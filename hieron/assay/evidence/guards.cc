@@ -14,7 +14,7 @@ namespace {
 // The subject's depth against the ends, with the freedom that the suspect had.
 NamedDepth measure(const GuardInput& input, std::string name, const SubjectOf& subject, Ends ends,
                    EndsFit* keep = nullptr) {
-  EndsFit fit = fit_ends(input.sample, subject, ends, input.threads);
+  EndsFit fit = fit_ends(input.sample, subject, ends, Depths::kOnly16, input.threads);
   NamedDepth depth{.name = std::move(name)};
   depth.d16 = input.varies == Varies::kGlobal
                   ? fit.d16.share()
@@ -98,7 +98,8 @@ Guards run_guards(const GuardInput& input) {
 DirectionCheck check_direction(const GuardInput& input, double suspect_replay_share) {
   DirectionCheck check;
   const auto& models = input.alignment.models;
-  const EndsFit own = fit_ends(input.sample, model_subject(input.suspect), input.ends, input.threads);
+  const EndsFit own =
+      fit_ends(input.sample, model_subject(input.suspect), input.ends, Depths::kOnly16, input.threads);
   const double own_d16 = input.varies == Varies::kGlobal
                              ? own.d16.share()
                              : fit_groups(input.alignment, input.sample, own, input.varies).share();

@@ -6,6 +6,7 @@
 
 #include "hieron/assay/thresholds.h"
 #include "hieron/core/parallel.h"
+#include "hieron/kernels/decode.h"
 
 namespace hieron {
 namespace {
@@ -42,15 +43,16 @@ SubjectOf synthetic_merge(size_t suspect, Ends ends, double alpha) {
     const auto& q = row.values[ends.second];
     if (p.empty() || q.empty()) return subject;
     subject.values.resize(p.size());
-    for (size_t i = 0; i < p.size(); ++i) {
-      const double blend = alpha * p[i] + (1 - alpha) * q[i];
-      subject.values[i] = decode(subject.dtype, encode(subject.dtype, blend));
-    }
+    for (size_t i = 0; i < p.size(); ++i) subject.values[i] = alpha * p[i] + (1 - alpha) * q[i];
+    std::vector<std::byte> stored(p.size() * static_cast<size_t>(info(subject.dtype).bits) / 8);
+    encode(subject.dtype, std::span<const double>(subject.values), stored.data());
+    decode(subject.dtype, stored.data(), std::span(subject.values));
     return subject;
   };
 }
 
-EndsFit fit_ends(const Sample& sample, const SubjectOf& subject_of, Ends ends, unsigned threads) {
+EndsFit fit_ends(const Sample& sample, const SubjectOf& subject_of, Ends ends, Depths depths,
+                 unsigned threads) {
   std::vector<std::vector<AlphaInterval>> parts(sample.rows.size());
   std::vector<IntervalCounts> counts(sample.rows.size());
   parallel_for(sample.rows.size(), threads, [&](size_t i) {
@@ -74,10 +76,10 @@ EndsFit fit_ends(const Sample& sample, const SubjectOf& subject_of, Ends ends, u
     fit.rows.push_back({i, counts[i], begin, fit.intervals.size()});
     fit.counts += counts[i];
   }
-  const std::array<std::pair<Depth*, double>, 3> depths{
-      {{&fit.d4, 4}, {&fit.d16, 16}, {&fit.d64, 64}}};
-  parallel_for(depths.size(), threads,
-               [&](size_t i) { *depths[i].first = depth(fit.intervals, depths[i].second); });
+  const std::array<std::pair<Depth*, double>, 3> wanted{
+      {{&fit.d16, 16}, {&fit.d4, 4}, {&fit.d64, 64}}};
+  parallel_for(depths == Depths::kAll ? wanted.size() : 1, threads,
+               [&](size_t i) { *wanted[i].first = depth(fit.intervals, wanted[i].second); });
   return fit;
 }
 

@@ -41,14 +41,17 @@ struct RowIntervals {
 struct EndsFit {
   std::vector<AlphaInterval> intervals;
   std::vector<RowIntervals> rows;
-  Depth d4, d16, d64;  // one alpha for everything
+  Depth d16;      // one alpha for everything
+  Depth d4, d64;  // only where all depths were asked for
   IntervalCounts counts;
   std::span<const AlphaInterval> of(const RowIntervals& row) const {
     return std::span(intervals).subspan(row.begin, row.end - row.begin);
   }
 };
 
-EndsFit fit_ends(const Sample& sample, const SubjectOf& subject, Ends ends, unsigned threads);
+enum class Depths : uint8_t { kOnly16, kAll };
+EndsFit fit_ends(const Sample& sample, const SubjectOf& subject, Ends ends, Depths depths,
+                 unsigned threads);
 
 // How the coefficients may vary: one alpha for all, or one for each role, layer or tensor.
 enum class Varies : uint8_t { kGlobal, kRole, kLayer, kTensor };
