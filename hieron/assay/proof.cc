@@ -7,6 +7,7 @@
 
 #include "hieron/fit/interval.h"
 #include "hieron/kernels/compare.h"
+#include "hieron/kernels/confirm.h"
 #include "hieron/kernels/decode.h"
 
 namespace hieron {
@@ -55,9 +56,14 @@ class ProofVisitor final : public Visitor {
     const RowClaim& claim = *claims_[block.row];
     RowProof proof;
     proof.read = block.count;
-    proof.not_finite =
-        count_non_finite(rows_[block.row].views[0]->tensor->dtype, block.data[0], block.count);
-    if (claim.raw) {
+    const bool quick = can_confirm(block, claim);
+    if (!quick) {
+      proof.not_finite =
+          count_non_finite(rows_[block.row].views[0]->tensor->dtype, block.data[0], block.count);
+    }
+    if (quick) {
+      confirm(block, claim, proof, scratch_[worker]);
+    } else if (claim.raw) {
       compare_raw(block, claim, proof);
     } else if (claim.reverse) {
       compare_reverse(block, claim, proof, scratch_[worker]);
@@ -85,7 +91,9 @@ class ProofVisitor final : public Visitor {
  private:
   struct Scratch {
     BlendScratch blend;
-    std::vector<std::byte> made;
+    std::vector<std::byte> made, gathered;
+    std::vector<Confirmed> confirmed;
+    std::vector<uint32_t> unsure;
     std::vector<double> wide;
     std::vector<Operand> operands;
   };
@@ -119,6 +127,97 @@ class ProofVisitor final : public Visitor {
           block.first + static_cast<uint64_t>(difference.first_difference);
     }
   }
+
+  // --- the common case: bf16 throughout, two ends, one rounding ---
+
+  bool can_confirm(const Block& block, const RowClaim& claim) const {
+    // f32-lerp's error grows with the ends, not with the weighted terms: it is always computed.
+    return !claim.raw && !claim.reverse && claim.single_rounding && claim.operands.size() == 2 &&
+           claim.arithmetic != Arithmetic::kF32Lerp &&
+           claim.true_dtype == DType::kBF16 && tensor(block, 0).dtype == DType::kBF16 &&
+           tensor(block, claim.operands[0]).dtype == DType::kBF16 &&
+           tensor(block, claim.operands[1]).dtype == DType::kBF16;
+  }
+
+  // Most elements are settled by their distance from the blend; those near the end of a cell are computed.
+  void confirm(const Block& block, const RowClaim& claim, RowProof& proof, Scratch& scratch) const {
+    const std::byte* s = block.data[0];
+    const std::byte* x = block.data[claim.operands[0]];
+    const std::byte* y = block.data[claim.operands[1]];
+    const auto& weights = claim.combination.weights;
+    const double sum = claim.combination.normalize ? weights[0] + weights[1] : 1;
+    scratch.confirmed.resize(std::max<size_t>(scratch.confirmed.size(), block.count));
+    const ConfirmedCounts counts =
+        confirm_bf16(static_cast<float>(weights[0] / sum), static_cast<float>(weights[1] / sum), s, x, y,
+                     block.count, scratch.confirmed.data());
+    proof.equal = counts.yes;
+    proof.informative = counts.informative;
+    proof.informative_equal = counts.informative_yes;
+    proof.not_finite = counts.not_finite;
+    proof.changed = counts.no;
+    if (counts.no > 0) {
+      const auto first = std::ranges::find(scratch.confirmed, Confirmed::kNo) - scratch.confirmed.begin();
+      proof.first_miss = proof.first_change = block.first + static_cast<uint64_t>(first);
+    }
+    if (counts.yes + counts.no < block.count) compute_unsure(block, claim, proof, scratch);
+  }
+
+  // Eight at a time: nearly all are settled.
+  static void find_unsure(std::span<const Confirmed> confirmed, std::vector<uint32_t>& unsure) {
+    constexpr uint64_t kOnes = 0x0101010101010101;
+    unsure.clear();
+    for (size_t i = 0; i < confirmed.size();) {
+      if (i + 8 <= confirmed.size()) {
+        uint64_t eight;
+        std::memcpy(&eight, confirmed.data() + i, 8);
+        if (((eight | eight >> 1) & kOnes) == kOnes) {
+          i += 8;
+          continue;
+        }
+      }
+      const size_t end = std::min(i + 8, confirmed.size());
+      for (; i < end; ++i) {
+        if (confirmed[i] == Confirmed::kUnsure) unsure.push_back(static_cast<uint32_t>(i));
+      }
+    }
+  }
+
+  void compute_unsure(const Block& block, const RowClaim& claim, RowProof& proof,
+                      Scratch& scratch) const {
+    constexpr DType kDType = DType::kBF16;
+    auto& unsure = scratch.unsure;
+    find_unsure(std::span(scratch.confirmed).first(block.count), unsure);
+    scratch.gathered.resize(3 * 2 * unsure.size());
+    const std::byte* from[3] = {block.data[0], block.data[claim.operands[0]],
+                                block.data[claim.operands[1]]};
+    std::byte* column[3];
+    for (size_t k = 0; k < 3; ++k) {
+      column[k] = scratch.gathered.data() + k * 2 * unsure.size();
+      for (size_t j = 0; j < unsure.size(); ++j) {
+        std::memcpy(column[k] + 2 * j, from[k] + 2 * size_t{unsure[j]}, 2);
+      }
+    }
+    scratch.operands.assign({Operand{kDType, column[1]}, Operand{kDType, column[2]}});
+    scratch.made.resize(std::max(scratch.made.size(), 2 * unsure.size()));
+    blend(claim.arithmetic, claim.combination, scratch.operands, kDType, scratch.made.data(),
+          unsure.size(), scratch.blend);
+    for (size_t j = 0; j < unsure.size(); ++j) {
+      const std::byte* stored = column[0] + 2 * j;
+      const bool differ = std::memcmp(column[1] + 2 * j, column[2] + 2 * j, 2) != 0;
+      if (std::memcmp(stored, scratch.made.data() + 2 * j, 2) == 0) {
+        ++proof.equal;
+        proof.informative_equal += differ;
+        continue;
+      }
+      const uint64_t element = block.first + unsure[j];
+      proof.first_miss = std::min(proof.first_miss, element);
+      if (tie_explains(claim, decode(kDType, load_bits(kDType, stored, 0)), j, scratch)) continue;
+      ++proof.changed;
+      proof.first_change = std::min(proof.first_change, element);
+    }
+  }
+
+  // --- any formats, any arithmetic ---
 
   void replay_chunk(const Block& block, const RowClaim& claim, uint64_t at, size_t count,
                     RowProof& proof, Scratch& scratch) const {

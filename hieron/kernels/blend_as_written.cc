@@ -94,7 +94,7 @@ struct AddOperand {
 // NaN has many patterns, and which of them an operation returns depends on the order in which a
 // compiler hands over its operands: one pattern for all.
 HIERON_INLINE float one_nan(float x) {
-  return x != x ? std::numeric_limits<float>::quiet_NaN() : x;
+  return choose(x != x, std::numeric_limits<float>::quiet_NaN(), x);
 }
 
 template <class Model>

@@ -6,14 +6,15 @@
 //    data.
 // 2. What is left lies close to a midpoint m between two stored values (round weights make it so:
 // an
-//    average of two bf16 numbers is a midpoint every other time). The side is the sign of
-//    Σ w·x − m·Σw, summed with every rounding error kept.
+//    average of two bf16 numbers is a midpoint every other time). Gathered, and decided by the sign
+//    of Σ w·x − m·Σw, summed with every rounding error kept.
 // 3. If those errors have errors that matter, or a number leaves the range in which they can be
 // kept:
-//    the same sign by fixed-point arithmetic of 4,480 bits.
+//    the same sign by fixed-point arithmetic of 4,480 bits, one element at a time.
 //
 // The answer is a property of the numbers alone, so the order of operands cannot change it.
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cassert>
 #include <cmath>
@@ -31,61 +32,46 @@ namespace {
 
 constexpr double kUnit = 0x1p-53;  // one rounding to f64 errs by at most this, relatively
 
+constexpr double kUncertain = std::numeric_limits<double>::quiet_NaN();
+
 // Numbers in this range have products, and products have errors, that are neither subnormal nor
 // infinite.
 bool comfortable(double x) { return x == 0 || (std::fabs(x) > 0x1p-400 && std::fabs(x) < 0x1p400); }
 
-// ---- tier 2: a sum with its errors ----
+// ---- a sum with its errors ----
 
-// hi + lo + (what was lost) is the exact sum, and |what was lost| <= lost.
-class TrackedSum {
- public:
-  void add_product(double a, double b) {
+// Knuth's two-sum: a + b = the result + error, exactly.
+HIERON_INLINE double two_sum(double a, double b, double& error) {
+  const double sum = a + b;
+  const double b_part = sum - a;
+  error = (a - (sum - b_part)) + (b - b_part);
+  return sum;
+}
+
+// hi + lo + (what was lost) is the exact sum, and |what was lost| is at most `lost`, up to the
+// roundings of `lost` itself.
+struct TrackedSum {
+  double hi = 0, lo = 0, lost = 0;
+
+  HIERON_INLINE void add_product(double a, double b) {
     const double product = a * b;
-    const double error = std::fma(a, b, -product);
-    add(product);
-    add_small(error);
-  }
-  double value() const { return hi_ + lo_; }
-  double lost() const { return lost_ * (1 + 0x1p-30); }  // its own additions round, too
-  bool exact() const { return lost_ == 0; }
-  // Is value() the exact sum?
-  bool value_is_exact() const {
     double error;
-    two_sum(hi_, lo_, error);
-    return exact() && error == 0;
+    hi = two_sum(hi, product, error);
+    add_small(error);
+    add_small(__builtin_fma(a, b, -product));
   }
-
-  // The sign of the exact sum, if it is certain.
-  std::optional<int> sign() const {
-    const double sum = value();
-    if (std::fabs(sum) <= lost() && !exact()) return std::nullopt;
-    return (sum > 0) - (sum < 0);
-  }
+  HIERON_INLINE double value() const { return hi + lo; }
+  HIERON_INLINE double bound() const { return lost * (1 + 0x1p-30); }
 
  private:
-  // Knuth's two-sum: a + b = sum + error, exactly.
-  static double two_sum(double a, double b, double& error) {
-    const double sum = a + b;
-    const double b_part = sum - a;
-    error = (a - (sum - b_part)) + (b - b_part);
-    return sum;
-  }
-  void add(double x) {
+  HIERON_INLINE void add_small(double x) {
     double error;
-    hi_ = two_sum(hi_, x, error);
-    add_small(error);
+    lo = two_sum(lo, x, error);
+    lost += std::fabs(error);
   }
-  void add_small(double x) {
-    double error;
-    lo_ = two_sum(lo_, x, error);
-    lost_ += std::fabs(error);
-  }
-
-  double hi_ = 0, lo_ = 0, lost_ = 0;
 };
 
-// ---- one element, whatever it takes (tiers 2 and 3) ----
+// ---- one element, whatever it takes (tier 3) ----
 
 class Settler {
  public:
@@ -94,33 +80,57 @@ class Settler {
         normalize_(combination.normalize),
         dtype_(out_dtype),
         layout_(float_layout(out_dtype)),
-        quantise_(layout_),
         finite_(std::ranges::all_of(weights_, [](double w) { return std::isfinite(w); })) {
     if (!finite_) return;
     split_divisor();
-    easy_ = std::ranges::all_of(weights_, comfortable) &&
+    easy_ = divisor_sign_ != 0 && std::ranges::all_of(weights_, comfortable) &&
             std::ranges::all_of(divisor_terms_, comfortable);
   }
 
-  bool finite() const { return finite_; }
-  double divisor() const { return divisor_terms_[0]; }  // a double next to n
-  bool divisor_is_exact() const { return divisor_terms_.size() == 1; }
+  // Are the weights and n such that their products with ordinary values can be tracked?
+  bool easy() const { return easy_; }
+  // n as doubles that add up to it exactly, the first being next to it: one or two in practice.
+  std::span<const double> divisor_terms() const { return divisor_terms_; }
 
-  // The stored pattern of the combination of x, one value for each weight.
+  // The stored pattern of the combination of x, one value for each weight. Some hundred
+  // nanoseconds.
   uint64_t pattern(std::span<const double> x) const {
     if (!finite_ || !std::ranges::all_of(x, [](double v) { return std::isfinite(v); })) {
       return non_finite_result(x);
     }
     if (divisor_sign_ == 0) return divided_by_zero(x);
-    if (easy_ && std::ranges::all_of(x, comfortable)) {
-      const auto quick = dtype_ == DType::kF64 ? near_f64(x) : near_midpoint(x);
-      if (quick) return *quick;
-    }
     return in_fixed_point(x);
   }
 
+  // The F64 nearest to the combination, or NaN if that is not certain: quotient and remainder, if
+  // their sum rounds the same whatever was lost.
+  HIERON_INLINE double near_f64(std::span<const double> x) const {
+    TrackedSum rest;
+    for (size_t k = 0; k < x.size(); ++k) {
+      if (!comfortable(x[k])) return kUncertain;
+      rest.add_product(weights_[k], x[k]);
+    }
+    const double n = divisor_terms_[0];
+    const double quotient = rest.value() / n;
+    if (quotient == 0 || !comfortable(quotient)) return kUncertain;
+    for (double term : divisor_terms_) rest.add_product(-quotient, term);
+    double error;
+    const double remainder = two_sum(rest.hi, rest.lo, error);
+    const double correction = remainder / n;
+    const bool exact = rest.lost == 0 && error == 0 && divisor_terms_.size() == 1 &&
+                       __builtin_fma(correction, n, -remainder) == 0;
+    const double rounded = quotient + correction;
+    if (rounded == 0 || !comfortable(rounded)) return kUncertain;
+    const double left_over = (quotient - rounded) + correction;
+    const double doubt = exact ? 0
+                               : (std::fabs(correction) + std::fabs(left_over)) * 0x1p-48 +
+                                     rest.bound() / std::fabs(n) * 1.01;
+    const bool certain =
+        rounded + (left_over + doubt) == rounded && rounded + (left_over - doubt) == rounded;
+    return certain ? rounded : kUncertain;
+  }
+
  private:
-  // n as doubles that add up to it exactly, largest first: one or two in practice.
   void split_divisor() {
     ExactSum n = divisor_sum();
     divisor_sign_ = n.sign();
@@ -167,56 +177,7 @@ class Settler {
     return layout_.with_sign(0, negative);
   }
 
-  TrackedSum numerator(std::span<const double> x) const {
-    TrackedSum sum;
-    for (size_t k = 0; k < x.size(); ++k) sum.add_product(weights_[k], x[k]);
-    return sum;
-  }
-
-  // Tier 2 for formats with midpoints that are doubles: on which side of the nearest midpoint?
-  std::optional<uint64_t> near_midpoint(std::span<const double> x) const {
-    TrackedSum side = numerator(x);
-    if (side.exact() && side.value() == 0) return zero(x);
-    const double v = side.value() / divisor();
-    const double quantum = quantise_.quantum(v);
-    const double error = std::fabs(v) * 0x1p-50 + side.lost() / std::fabs(divisor()) * 1.01;
-    if (!(error <= quantum / 8) || !(std::fabs(v) < 0x1p400)) return std::nullopt;
-    const double rounded = quantise_(v);
-    const double rest = v - rounded;
-    if (std::fabs(rest) + 2 * error < quantum / 2) return encode(dtype_, rounded);
-
-    const double midpoint = rounded + std::copysign(quantum / 2, rest);
-    for (double term : divisor_terms_) side.add_product(-term, midpoint);
-    const std::optional<int> sign = side.sign();
-    if (!sign) return std::nullopt;
-    if (*sign == 0) return encode(dtype_, quantise_(midpoint));  // a tie, to even
-    const double step = *sign == divisor_sign_ ? quantum / 2 : -quantum / 2;
-    return encode(dtype_, std::copysign(midpoint + step, midpoint));
-  }
-
-  // Tier 2 for F64: quotient and remainder, if their sum rounds the same whatever was lost.
-  std::optional<uint64_t> near_f64(std::span<const double> x) const {
-    TrackedSum rest = numerator(x);
-    if (rest.exact() && rest.value() == 0) return zero(x);
-    const double n = divisor();
-    const double quotient = rest.value() / n;
-    if (quotient == 0 || !comfortable(quotient) || !divisor_is_exact()) return std::nullopt;
-    rest.add_product(-quotient, n);
-    const double correction = rest.value() / n;
-    const bool exact = rest.value_is_exact() && std::fma(correction, n, -rest.value()) == 0;
-    const double rounded = quotient + correction;
-    if (rounded == 0 || !comfortable(rounded)) return std::nullopt;
-    const double left_over = (quotient - rounded) + correction;
-    const double error = exact ? 0
-                               : (std::fabs(correction) + std::fabs(left_over)) * 0x1p-48 +
-                                     rest.lost() / std::fabs(n) * 1.01;
-    const bool certain =
-        rounded + (left_over + error) == rounded && rounded + (left_over - error) == rounded;
-    if (!certain) return std::nullopt;
-    return std::bit_cast<uint64_t>(rounded);
-  }
-
-  // Tier 3: start from a good guess and walk to the cell that holds the quotient.
+  // Start from a good guess and walk to the cell that holds the quotient.
   uint64_t in_fixed_point(std::span<const double> x) const {
     const ExactSum sum = exact_numerator(x);
     if (sum.sign() == 0) return zero(x);
@@ -261,7 +222,6 @@ class Settler {
   bool normalize_;
   DType dtype_;
   const FloatLayout& layout_;
-  Quantiser quantise_;
   bool finite_;
   bool easy_ = false;
   int divisor_sign_ = 0;
@@ -276,67 +236,93 @@ class Settler {
 // one.
 enum class Beside : uint8_t { kMagnitudes, kErrors };
 
-template <class X>
+constexpr size_t kBlock = 64;
+
+template <Beside kBeside>
+HIERON_INLINE void add(double product, double& sum, double& beside) {
+  if constexpr (kBeside == Beside::kMagnitudes) {
+    sum += product;
+    beside += std::fabs(product);
+  } else {
+    double error;
+    sum = two_sum(sum, product, error);
+    beside += std::fabs(error);
+  }
+}
+
+template <class X, Beside kBeside>
 struct FirstTerm {
   double c;
-  Beside beside_what;
   HIERON_INLINE void operator()(const X* __restrict x, double* __restrict sum,
                                 double* __restrict beside, size_t n) const {
-    const double scale = beside_what == Beside::kMagnitudes ? 1.0 : 0.0;
     for (size_t i = 0; i < n; ++i) {
       sum[i] = c * x[i];
-      beside[i] = scale * std::fabs(sum[i]);
+      beside[i] = kBeside == Beside::kMagnitudes ? std::fabs(sum[i]) : 0.0;
     }
   }
 };
 
-template <class X>
-struct AddTermWithMagnitude {
+// The first two at once: a pass less over the sums.
+template <class X, Beside kBeside>
+struct FirstTwoTerms {
+  double c, d;
+  HIERON_INLINE void operator()(const X* __restrict x, const X* __restrict y,
+                                double* __restrict sum, double* __restrict beside, size_t n) const {
+    for (size_t i = 0; i < n; ++i) {
+      double total = c * x[i];
+      double other = kBeside == Beside::kMagnitudes ? std::fabs(total) : 0.0;
+      add<kBeside>(d * y[i], total, other);
+      sum[i] = total;
+      beside[i] = other;
+    }
+  }
+};
+
+template <class X, Beside kBeside>
+struct AddTerm {
   double c;
   HIERON_INLINE void operator()(const X* __restrict x, double* __restrict sum,
                                 double* __restrict beside, size_t n) const {
-    for (size_t i = 0; i < n; ++i) {
-      const double product = c * x[i];
-      sum[i] += product;
-      beside[i] += std::fabs(product);
-    }
+    for (size_t i = 0; i < n; ++i) add<kBeside>(c * x[i], sum[i], beside[i]);
   }
 };
 
-template <class X>
-struct AddTermWithError {
-  double c;
-  HIERON_INLINE void operator()(const X* __restrict x, double* __restrict sum,
-                                double* __restrict beside, size_t n) const {
-    for (size_t i = 0; i < n; ++i) {
-      const double product = c * x[i], before = sum[i];
-      const double after = before + product;
-      const double part = after - before;
-      beside[i] += std::fabs((before - (after - part)) + (product - part));
-      sum[i] = after;
-    }
-  }
-};
-
-// Rounds where v − e and v + e agree; NaN where they do not, which the caller settles.
+// Rounds where v − e and v + e agree; NaN where they do not, which tier 2 settles. A byte for each
+// block of kBlock elements says whether there is a NaN in it.
+template <Beside kBeside>
 struct RoundIfCertain {
   Quantiser quantise;
-  double from_beside, from_sum;  // e = beside·from_beside + (if beside is not zero) |v|·from_sum
-  double least_beside;           // below it, products may have been subnormal
+  double per_beside;    // e per unit of `beside`
+  double least_beside;  // below it, products may have been subnormal
+
+  HIERON_INLINE double error(double v, double beside) const {
+    if constexpr (kBeside == Beside::kMagnitudes) return beside * per_beside;
+    // v − e and v + e round, too, but not if e is zero.
+    return beside * per_beside + choose(beside == 0, 0.0, std::fabs(v) * (2 * kUnit));
+  }
 
   HIERON_INLINE void operator()(const double* __restrict sum, const double* __restrict beside,
-                                float* __restrict out, size_t n) const {
-    for (size_t i = 0; i < n; ++i) {
-      const double v = sum[i];
-      const double spread = beside[i] == 0 ? 0.0 : std::fabs(v) * from_sum;
-      const double e = beside[i] * from_beside + spread;
-      const double quantum = quantise.quantum(v), magic = quantum * 0x1.8p52;
-      const double low = ((v - e) + magic) - magic;
-      const double high = ((v + e) + magic) - magic;
-      // With e beyond a quarter of the quantum, v's binade might not be that of the exact value.
-      const bool certain = (low == high) & (e <= 0.25 * quantum) & (beside[i] >= least_beside);
-      const double rounded = std::copysign(low, v);
-      out[i] = static_cast<float>(certain ? rounded : std::numeric_limits<double>::quiet_NaN());
+                                float* __restrict out, uint8_t* __restrict doubtful,
+                                size_t n) const {
+    for (size_t at = 0; at < n; at += kBlock) {
+      uint64_t certain_ones = 0;
+      const size_t end = std::min(n, at + kBlock);
+      for (size_t i = at; i < end; ++i) {
+        const double v = sum[i], e = error(v, beside[i]);
+        const double quantum = quantise.quantum(v), magic = quantum * 0x1.8p52;
+        const double low = ((v - e) + magic) - magic;
+        const double high = ((v + e) + magic) - magic;
+        // With e beyond a quarter of the quantum, v's binade might not be that of the exact value.
+        // And the exact value must have v's sign, or a zero would have the wrong one.
+        const bool certain = (low == high) & (e <= 0.25 * quantum) & (std::fabs(v) >= e) &
+                             (beside[i] >= least_beside);
+        const uint64_t mask = uint64_t{0} - static_cast<uint64_t>(certain);
+        const uint64_t sign = std::bit_cast<uint64_t>(v) & (uint64_t{1} << 63);
+        const uint64_t rounded = std::bit_cast<uint64_t>(low) | sign;         // gives -0 its sign
+        out[i] = static_cast<float>(std::bit_cast<double>(rounded | ~mask));  // all ones: NaN
+        certain_ones += mask & 1;
+      }
+      doubtful[at / kBlock] = certain_ones != end - at;
     }
   }
 };
@@ -359,32 +345,31 @@ bool power_of_two(double x) { return significant_bits(x) == 1; }
 struct FirstTier {
   std::vector<double> coefficients;  // w / n
   Beside beside = Beside::kMagnitudes;
-  double from_beside = 0, from_sum = 0, least_beside = 0;
+  double per_beside = 0, least_beside = 0;
 };
 
 // Tier 1 for this combination; nothing if its numbers are out of range.
 std::optional<FirstTier> first_tier(const Combination& combination, const Settler& settler,
                                     std::span<const Operand> operands, DType out_dtype) {
-  if (out_dtype == DType::kF64 || !settler.finite() || settler.divisor() == 0) return std::nullopt;
-  const double n = settler.divisor();
+  if (out_dtype == DType::kF64 || !settler.easy()) return std::nullopt;
+  const double n = settler.divisor_terms()[0];
   FirstTier tier;
-  bool exact = n > 0 && power_of_two(n) && settler.divisor_is_exact();
+  bool exact = n > 0 && power_of_two(n) && settler.divisor_terms().size() == 1;
   bool narrow = true;
   for (size_t k = 0; k < operands.size(); ++k) {
     const double weight = combination.weights[k];
     tier.coefficients.push_back(weight / n);
-    if (!comfortable(weight) || !comfortable(tier.coefficients.back())) return std::nullopt;
+    if (!comfortable(tier.coefficients.back())) return std::nullopt;
     exact &= weight == 0 || significant_bits(weight) + value_bits(operands[k].dtype) <= 53;
     narrow &= fits_f32(operands[k].dtype);
   }
   if (exact && narrow) {
     tier.beside = Beside::kErrors;
-    tier.from_beside = 1 + 0x1p-30;
-    tier.from_sum = 2 * kUnit;  // the roundings of v − e and v + e
+    tier.per_beside = 1 + 0x1p-30;
     return tier;
   }
   // One rounding each for n, the quotient, the product and every addition; two to spare for v ∓ e.
-  tier.from_beside = static_cast<double>(operands.size() + 8) * kUnit;
+  tier.per_beside = static_cast<double>(operands.size() + 8) * kUnit;
   // Doubles reach below the range of exact products; a divisor below zero would turn the sign of
   // zero.
   if (!narrow) tier.least_beside = 0x1p-600;
@@ -392,79 +377,211 @@ std::optional<FirstTier> first_tier(const Combination& combination, const Settle
   return tier;
 }
 
+// ---- tier 2: the elements in doubt, gathered ----
+
+struct TrackedSums {
+  double *hi, *lo, *lost;
+};
+
+struct TrackProduct {
+  double c;
+  HIERON_INLINE void operator()(const double* __restrict x, double* __restrict hi,
+                                double* __restrict lo, double* __restrict lost, size_t n) const {
+    for (size_t j = 0; j < n; ++j) {
+      TrackedSum sum{hi[j], lo[j], lost[j]};
+      sum.add_product(c, x[j]);
+      hi[j] = sum.hi;
+      lo[j] = sum.lo;
+      lost[j] = sum.lost;
+    }
+  }
+};
+
+// From the tracked Σ w·x: the midpoint that is nearest to the quotient. NaN if the quotient is not
+// known well enough to say which.
+struct NearestMidpoint {
+  Quantiser quantise;
+  double n;
+  HIERON_INLINE void operator()(const double* __restrict hi, const double* __restrict lo,
+                                const double* __restrict lost, double* __restrict midpoint,
+                                double* __restrict half_step, size_t count) const {
+    const double per_lost = 1.01 / std::fabs(n);
+    for (size_t j = 0; j < count; ++j) {
+      const double v = (hi[j] + lo[j]) / n;
+      const double error = std::fabs(v) * 0x1p-50 + lost[j] * per_lost;
+      const double quantum = quantise.quantum(v);
+      const double rounded = quantise(v);
+      const bool known = (error <= quantum / 8) & (std::fabs(v) > error) & (std::fabs(v) < 0x1p400);
+      midpoint[j] = choose(known, rounded + std::copysign(quantum / 2, v - rounded), kUncertain);
+      half_step[j] = quantum / 2;
+    }
+  }
+};
+
+// From the tracked Σ w·x − midpoint·n: the neighbour of the midpoint on that side; in a tie the
+// even one. NaN if the sign is not certain.
+struct StepToSide {
+  Quantiser quantise;
+  double n;
+  HIERON_INLINE void operator()(const double* __restrict hi, const double* __restrict lo,
+                                const double* __restrict lost, const double* __restrict midpoint,
+                                const double* __restrict half_step, float* __restrict out,
+                                size_t count) const {
+    for (size_t j = 0; j < count; ++j) {
+      const double sum = hi[j] + lo[j];
+      const bool certain = (std::fabs(sum) > lost[j] * (1 + 0x1p-30)) | (lost[j] == 0);
+      const double toward = midpoint[j] + std::copysign(half_step[j], sum * n);
+      const double side = choose(sum == 0, quantise(midpoint[j]), toward);
+      const double result = choose(certain, std::copysign(side, midpoint[j]), kUncertain);
+      out[j] = static_cast<float>(result);
+    }
+  }
+};
+
 // ---- chunks ----
 
-struct Job {
-  Isa isa;
-  std::span<const Operand> operands;
-  DType out_dtype;
-  std::byte* out;
-  size_t count;
+size_t width(DType dtype) { return static_cast<size_t>(info(dtype).bits) / 8; }
 
-  size_t width(DType dtype) const { return static_cast<size_t>(info(dtype).bits) / 8; }
+// Where the numbers of one chunk live.
+template <class X>
+struct Buffers {
+  std::span<X> x;        // operand k from k * kBlendChunk on
+  double *sum, *beside;  // tier 1
+  TrackedSums tracked;   // tier 2
+  double *gathered, *midpoint, *half_step;
+  std::span<double> element;  // tier 3
+  float *rounded, *settled;
+};
 
-  template <class X>
-  void decode_chunk(size_t at, size_t n, std::span<X> x) const {
-    for (size_t k = 0; k < operands.size(); ++k) {
-      const Operand& operand = operands[k];
-      decode_on(isa, operand.dtype, operand.data + at * width(operand.dtype),
-                x.subspan(k * kBlendChunk, n));
+template <class X, Beside kBeside>
+class Chunks {
+ public:
+  Chunks(Isa isa, std::span<const Operand> operands, const Combination& combination,
+         const FirstTier& tier, const Settler& settler, DType out_dtype, const Buffers<X>& buffers)
+      : isa_(isa),
+        operands_(operands),
+        combination_(combination),
+        tier_(tier),
+        settler_(settler),
+        out_dtype_(out_dtype),
+        quantise_(float_layout(out_dtype)),
+        b_(buffers) {}
+
+  // Elements [at, at + n) of the operands into out.
+  void blend(size_t at, size_t n, std::byte* out) {
+    decode(at, n);
+    sum_terms(n);
+    const RoundIfCertain<kBeside> round{quantise_, tier_.per_beside, tier_.least_beside};
+    run(isa_, round, constant(b_.sum), constant(b_.beside), b_.rounded, doubtful_.data(), n);
+    find_doubtful(n);
+    if (doubts_ > 0) settle_doubtful();
+    encode_on(isa_, out_dtype_, std::span<const float>(b_.rounded, n), out);
+    for (size_t j = 0; j < doubts_; ++j) {
+      if (b_.settled[j] == b_.settled[j]) continue;
+      for (size_t k = 0; k < operands_.size(); ++k) b_.element[k] = value(k, index_[j]);
+      store_bits(out_dtype_, out, index_[j], settler_.pattern(b_.element));
     }
   }
 
-  template <class X>
-  uint64_t settle(const Settler& settler, const X* x, size_t i, std::span<double> element) const {
-    for (size_t k = 0; k < operands.size(); ++k) element[k] = x[k * kBlendChunk + i];
-    return settler.pattern(element);
+ private:
+  static const double* constant(double* numbers) { return numbers; }
+  X value(size_t k, size_t i) const { return b_.x[k * kBlendChunk + i]; }
+
+  void decode(size_t at, size_t n) {
+    for (size_t k = 0; k < operands_.size(); ++k) {
+      const Operand& operand = operands_[k];
+      decode_on(isa_, operand.dtype, operand.data + at * width(operand.dtype),
+                b_.x.subspan(k * kBlendChunk, n));
+    }
   }
 
-  // Everything by the settler: F64 output, or weights out of tier 1's range.
-  void one_by_one(const Settler& settler, BlendScratch& scratch) const {
-    const size_t inputs = operands.size();
-    const std::span<double> all = take(scratch.f64, inputs * (kBlendChunk + 1));
-    const std::span<double> x = all.first(inputs * kBlendChunk), element = all.last(inputs);
-    for (size_t at = 0; at < count; at += kBlendChunk) {
-      const size_t n = std::min(kBlendChunk, count - at);
-      decode_chunk(at, n, x);
-      for (size_t i = 0; i < n; ++i) {
-        store_bits(out_dtype, out, at + i, settle(settler, x.data(), i, element));
+  void sum_terms(size_t n) {
+    const X* x = b_.x.data();
+    const std::span<const double> c = tier_.coefficients;
+    if (c.size() == 1) return run(isa_, FirstTerm<X, kBeside>{c[0]}, x, b_.sum, b_.beside, n);
+    run(isa_, FirstTwoTerms<X, kBeside>{c[0], c[1]}, x, x + kBlendChunk, b_.sum, b_.beside, n);
+    for (size_t k = 2; k < c.size(); ++k) {
+      run(isa_, AddTerm<X, kBeside>{c[k]}, x + k * kBlendChunk, b_.sum, b_.beside, n);
+    }
+  }
+
+  void find_doubtful(size_t n) {
+    doubts_ = 0;
+    for (size_t at = 0; at < n; at += kBlock) {
+      if (!doubtful_[at / kBlock]) continue;
+      const size_t end = std::min(n, at + kBlock);
+      for (size_t i = at; i < end; ++i) {
+        index_[doubts_] = static_cast<uint16_t>(i);
+        doubts_ += b_.rounded[i] != b_.rounded[i];
       }
     }
   }
 
-  template <class X>
-  void sum_terms(const FirstTier& tier, const X* x, double* sum, double* beside, size_t n) const {
-    run(isa, FirstTerm<X>{tier.coefficients[0], tier.beside}, x, sum, beside, n);
-    for (size_t k = 1; k < operands.size(); ++k) {
-      const X* term = x + k * kBlendChunk;
-      const double c = tier.coefficients[k];
-      if (tier.beside == Beside::kErrors) {
-        run(isa, AddTermWithError<X>{c}, term, sum, beside, n);
-      } else {
-        run(isa, AddTermWithMagnitude<X>{c}, term, sum, beside, n);
-      }
+  // Operand k of the elements in doubt. What cannot be tracked becomes NaN and stays in doubt.
+  void gather(size_t k) {
+    for (size_t j = 0; j < doubts_; ++j) {
+      const double x = value(k, index_[j]);
+      b_.gathered[j] = sizeof(X) == sizeof(float) || comfortable(x) ? x : kUncertain;
     }
   }
 
-  template <class X>
-  void by_chunks(const FirstTier& tier, const Settler& settler, std::span<X> x,
-                 std::span<double> sums, std::span<float> rounded) const {
-    double *sum = sums.data(), *beside = sum + kBlendChunk;
-    const std::span<double> element = sums.subspan(2 * kBlendChunk);
-    const RoundIfCertain round{Quantiser(float_layout(out_dtype)), tier.from_beside, tier.from_sum,
-                               tier.least_beside};
-    for (size_t at = 0; at < count; at += kBlendChunk) {
-      const size_t n = std::min(kBlendChunk, count - at);
-      decode_chunk(at, n, x);
-      sum_terms(tier, x.data(), sum, beside, n);
-      run(isa, round, static_cast<const double*>(sum), static_cast<const double*>(beside),
-          rounded.data(), n);
-      encode_on(isa, out_dtype, std::span<const float>(rounded).first(n),
-                out + at * width(out_dtype));
-      for (size_t i = 0; i < n; ++i) {
-        if (rounded[i] == rounded[i]) continue;
-        store_bits(out_dtype, out, at + i, settle(settler, x.data(), i, element));
-      }
+  void track(double c, const double* x) {
+    run(isa_, TrackProduct{c}, x, b_.tracked.hi, b_.tracked.lo, b_.tracked.lost, doubts_);
+  }
+
+  void settle_doubtful() {
+    const auto [hi, lo, lost] = b_.tracked;
+    const std::span<const double> terms = settler_.divisor_terms();
+    for (double* sums : {hi, lo, lost}) std::fill_n(sums, doubts_, 0.0);
+    for (size_t k = 0; k < operands_.size(); ++k) {
+      gather(k);
+      track(combination_.weights[k], b_.gathered);
+    }
+    run(isa_, NearestMidpoint{quantise_, terms[0]}, constant(hi), constant(lo), constant(lost),
+        b_.midpoint, b_.half_step, doubts_);
+    for (double term : terms) track(-term, b_.midpoint);
+    run(isa_, StepToSide{quantise_, terms[0]}, constant(hi), constant(lo), constant(lost),
+        constant(b_.midpoint), constant(b_.half_step), b_.settled, doubts_);
+    for (size_t j = 0; j < doubts_; ++j) b_.rounded[index_[j]] = b_.settled[j];
+  }
+
+  Isa isa_;
+  std::span<const Operand> operands_;
+  const Combination& combination_;
+  const FirstTier& tier_;
+  const Settler& settler_;
+  DType out_dtype_;
+  Quantiser quantise_;
+  Buffers<X> b_;
+  size_t doubts_ = 0;
+  std::array<uint16_t, kBlendChunk> index_;
+  std::array<uint8_t, kBlendChunk / kBlock> doubtful_;
+};
+
+template <class X>
+Buffers<X> buffers(std::span<X> x, std::span<double> f64, std::span<float> f32) {
+  const auto part = [&](size_t k) { return f64.data() + k * kBlendChunk; };
+  return {x,          part(0),
+          part(1),    {part(2), part(3), part(4)},
+          part(5),    part(6),
+          part(7),    f64.subspan(8 * kBlendChunk),
+          f32.data(), f32.data() + kBlendChunk};
+}
+
+// F64 output, or weights so large or small that the tiers before do not hold.
+struct OneByOne {
+  const Settler& settler;
+  bool try_f64;
+
+  HIERON_INLINE void operator()(const double* x, size_t inputs, double* element, DType out_dtype,
+                                std::byte* out, size_t n) const {
+    const std::span<double> values(element, inputs);
+    for (size_t i = 0; i < n; ++i) {
+      for (size_t k = 0; k < inputs; ++k) values[k] = x[k * kBlendChunk + i];
+      const double quick = try_f64 ? settler.near_f64(values) : kUncertain;
+      const uint64_t bits =
+          quick == quick ? std::bit_cast<uint64_t>(quick) : settler.pattern(values);
+      store_bits(out_dtype, out, i, bits);
     }
   }
 };
@@ -474,20 +591,44 @@ struct Job {
 void blend_exact(Isa isa, const Combination& combination, std::span<const Operand> operands,
                  DType out_dtype, std::byte* out, size_t count, BlendScratch& scratch) {
   const Settler settler(combination, out_dtype);
-  const Job job{isa, operands, out_dtype, out, count};
   const auto tier = first_tier(combination, settler, operands, out_dtype);
-  if (!tier) return job.one_by_one(settler, scratch);
-
   const size_t inputs = operands.size();
-  const bool narrow = std::ranges::all_of(operands, fits_f32, &Operand::dtype);
-  const size_t doubles = (narrow ? 2 : 2 + inputs) * kBlendChunk + inputs;
-  const size_t floats = (narrow ? 1 + inputs : 1) * kBlendChunk;
-  const std::span<double> f64 = take(scratch.f64, doubles);
-  const std::span<float> f32 = take(scratch.f32, floats);
-  const std::span<double> sums = f64.first(2 * kBlendChunk + inputs);
-  const std::span<float> rounded = f32.first(kBlendChunk);
-  if (narrow) return job.by_chunks(*tier, settler, f32.subspan(kBlendChunk), sums, rounded);
-  job.by_chunks(*tier, settler, f64.subspan(2 * kBlendChunk + inputs), sums, rounded);
+  const auto each_chunk = [&](const auto& work) {
+    for (size_t at = 0; at < count; at += kBlendChunk) {
+      work(at, std::min(kBlendChunk, count - at), out + at * width(out_dtype));
+    }
+  };
+  if (!tier) {
+    double* x = take(scratch.f64, inputs * (kBlendChunk + 1)).data();
+    const OneByOne kernel{settler, out_dtype == DType::kF64 && settler.easy()};
+    return each_chunk([&](size_t at, size_t n, std::byte* to) {
+      for (size_t k = 0; k < inputs; ++k) {
+        decode_on(isa, operands[k].dtype, operands[k].data + at * width(operands[k].dtype),
+                  std::span(x + k * kBlendChunk, n));
+      }
+      run(isa, kernel, static_cast<const double*>(x), inputs, x + inputs * kBlendChunk, out_dtype,
+          to, n);
+    });
+  }
+  const auto chunks = [&]<class X>(std::span<X> x, std::span<double> f64, std::span<float> f32) {
+    const auto parts = buffers(x, f64, f32);
+    const auto work_with = [&](auto work) {
+      each_chunk([&](size_t at, size_t n, std::byte* to) { work.blend(at, n, to); });
+    };
+    if (tier->beside == Beside::kErrors) {
+      return work_with(
+          Chunks<X, Beside::kErrors>(isa, operands, combination, *tier, settler, out_dtype, parts));
+    }
+    work_with(Chunks<X, Beside::kMagnitudes>(isa, operands, combination, *tier, settler, out_dtype,
+                                             parts));
+  };
+  const size_t for_x = inputs * kBlendChunk, f64s = 8 * kBlendChunk + inputs;
+  if (std::ranges::all_of(operands, fits_f32, &Operand::dtype)) {
+    const std::span<float> f32 = take(scratch.f32, for_x + 2 * kBlendChunk);
+    return chunks(f32.first(for_x), take(scratch.f64, f64s), f32.subspan(for_x));
+  }
+  const std::span<double> f64 = take(scratch.f64, for_x + f64s);
+  chunks(f64.first(for_x), f64.subspan(for_x), take(scratch.f32, 2 * kBlendChunk));
 }
 
 }  // namespace hieron

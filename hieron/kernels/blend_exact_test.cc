@@ -129,6 +129,12 @@ class Numbers {
                                    -static_cast<int>(random_() % 6));
     return encode(dtype, random_() % 2 ? size : -size);
   }
+  // The smallest magnitudes of the format, zero among them.
+  uint64_t tiny(DType dtype) {
+    const double smallest = decode(dtype, 1);
+    const double size = static_cast<double>(random_() % 40) * smallest;
+    return encode(dtype, random_() % 2 ? size : -size);
+  }
   // Near another value: a parent a few ulps away, the same, or its negative.
   uint64_t near(DType dtype, double value) {
     const uint64_t bits = encode(dtype, random_() % 8 == 0 ? -value : value);
@@ -173,7 +179,10 @@ const std::vector<std::vector<double>> kWeights{{1},
                                                 {1e-300, 3e-300},
                                                 {1e300, -3e299},
                                                 {1, 1e-30, -1e-30},
-                                                {.1, .2, .3, .4, .5, .6, .7}};
+                                                {.1, .2, .3, .4, .5, .6, .7},
+                                                {0x1p500, 0x1p500},
+                                                {0x1p-500, 3 * 0x1p-500},
+                                                {.3, -.30000000000001}};
 
 Case random_case(Numbers& numbers, size_t count) {
   Case c;
@@ -187,17 +196,18 @@ Case random_case(Numbers& numbers, size_t count) {
   c.out = numbers.one_of(kBlendable);
   const DType shared = numbers.one_of(kBlendable);
   const bool mixed = numbers() % 3 == 0;
-  const uint64_t kind = numbers() % 3;
+  const uint64_t kind = numbers() % 4;
+  const auto element = [&](size_t k, size_t i) {
+    const DType dtype = c.dtypes[k];
+    if (kind == 0) return numbers.any_finite(dtype);
+    if (kind == 1) return numbers.tiny(dtype);
+    if (k > 0) return numbers.near(dtype, decode(c.dtypes[0], c.bits[0][i]));
+    return kind == 2 ? numbers.weight_like(dtype) : numbers.any_finite(dtype);
+  };
   for (size_t k = 0; k < c.combination.weights.size(); ++k) {
     c.dtypes.push_back(mixed ? numbers.one_of(kBlendable) : shared);
     c.bits.emplace_back();
-    for (size_t i = 0; i < count; ++i) {
-      const DType dtype = c.dtypes[k];
-      c.bits[k].push_back(kind == 0   ? numbers.any_finite(dtype)
-                          : k > 0     ? numbers.near(dtype, decode(c.dtypes[0], c.bits[0][i]))
-                          : kind == 1 ? numbers.weight_like(dtype)
-                                      : numbers.any_finite(dtype));
-    }
+    for (size_t i = 0; i < count; ++i) c.bits[k].push_back(element(k, i));
   }
   return c;
 }

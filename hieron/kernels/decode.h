@@ -8,7 +8,8 @@
 
 namespace hieron {
 
-// Raw stored elements -> f64 (out.size() elements). Exact for every format of <= 53 significant bits.
+// Raw stored elements -> f64 (out.size() elements). Exact for every format of <= 53 significant
+// bits.
 void decode(DType dtype, const std::byte* in, std::span<double> out);
 // -> f32. Exact for formats that fit binary32 (BF16, F16, F32, F8 …); F64 and wide integers round.
 void decode(DType dtype, const std::byte* in, std::span<float> out);

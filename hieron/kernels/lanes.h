@@ -13,6 +13,25 @@
 
 namespace hieron {
 
+// condition ? a : b by masks. With a plain conditional the compiler may move an operation that
+// could raise a floating-point flag into one arm, and then finds control flow that it cannot turn
+// into vectors.
+HIERON_INLINE uint32_t choose(bool condition, uint32_t a, uint32_t b) {
+  const uint32_t mask = 0u - static_cast<uint32_t>(condition);
+  return (a & mask) | (b & ~mask);
+}
+
+HIERON_INLINE float choose(bool condition, float a, float b) {
+  return std::bit_cast<float>(
+      choose(condition, std::bit_cast<uint32_t>(a), std::bit_cast<uint32_t>(b)));
+}
+
+HIERON_INLINE double choose(bool condition, double a, double b) {
+  const uint64_t mask = uint64_t{0} - static_cast<uint64_t>(condition);
+  return std::bit_cast<double>((std::bit_cast<uint64_t>(a) & mask) |
+                               (std::bit_cast<uint64_t>(b) & ~mask));
+}
+
 // Stored elements need not be aligned: a safetensors header may have any length.
 template <class T>
 HIERON_INLINE T load(const std::byte* data, size_t i) {
@@ -34,7 +53,7 @@ HIERON_INLINE uint16_t f32_to_bf16(float value) {
   const uint32_t u = std::bit_cast<uint32_t>(value);
   const uint32_t rounded = (u + 0x7FFF + (u >> 16 & 1)) >> 16;
   const uint32_t quiet = (u >> 16 & 0x8000) | 0x7FC0;
-  return static_cast<uint16_t>((u & 0x7FFFFFFF) > 0x7F800000 ? quiet : rounded);
+  return static_cast<uint16_t>(choose((u & 0x7FFFFFFF) > 0x7F800000, quiet, rounded));
 }
 
 HIERON_INLINE float f16_to_f32(uint16_t bits) {
@@ -45,8 +64,8 @@ HIERON_INLINE float f16_to_f32(uint16_t bits) {
   // A subnormal is an integer times 2^-24; a conversion keeps f32 subnormals out of the pipeline.
   const uint32_t subnormal =
       std::bit_cast<uint32_t>(static_cast<float>(static_cast<int32_t>(magnitude)) * 0x1p-24f);
-  const uint32_t finite = magnitude < 0x0400 ? subnormal : normal;
-  return std::bit_cast<float>(sign | (magnitude >= 0x7C00 ? non_finite : finite));
+  const uint32_t finite = choose(magnitude < 0x0400, subnormal, normal);
+  return std::bit_cast<float>(sign | choose(magnitude >= 0x7C00, non_finite, finite));
 }
 
 // f32 -> a format of at most 16 bits (F16, BF16, F8). All fields are the same for a whole loop.
@@ -59,7 +78,7 @@ struct Narrowing {
         largest(static_cast<uint32_t>(layout.largest)),
         overflow(static_cast<uint32_t>(layout.overflow)),
         nan(static_cast<uint32_t>(layout.nan)),
-        signless_zero(layout.non_finite == NonFinite::kNegativeZero),
+        signed_zero(layout.non_finite == NonFinite::kNegativeZero ? 0 : ~0u),
         sign_shift(std::countr_zero(layout.sign)) {}
 
   HIERON_INLINE uint32_t operator()(float value) const {
@@ -70,18 +89,18 @@ struct Narrowing {
     // Adding a power of two whose last bit is the format's smallest step rounds to that step.
     const uint32_t subnormal = std::bit_cast<uint32_t>(std::bit_cast<float>(a) + subnormal_magic) -
                                std::bit_cast<uint32_t>(subnormal_magic);
-    uint32_t magnitude = a < smallest_normal ? subnormal : normal;
-    magnitude = a >= smallest_normal && magnitude > largest ? overflow : magnitude;
-    magnitude = a > 0x7F800000 ? nan : magnitude;
-    const uint32_t sign = u >> 31 << sign_shift;
-    return signless_zero && magnitude == 0 ? 0 : magnitude | sign;
+    const uint32_t finite = choose(a < smallest_normal, subnormal, normal);
+    const uint32_t bounded = choose((a >= smallest_normal) & (finite > largest), overflow, finite);
+    const uint32_t magnitude = choose(a > 0x7F800000, nan, bounded);
+    const uint32_t sign = (u >> 31) << sign_shift;
+    return magnitude | choose(magnitude == 0, sign & signed_zero, sign);
   }
 
   int drop;
   uint32_t rebias, smallest_normal;
   float subnormal_magic;
   uint32_t largest, overflow, nan;
-  bool signless_zero;
+  uint32_t signed_zero;  // all ones where -0 has a pattern
   int sign_shift;
 };
 
@@ -96,13 +115,13 @@ struct Quantiser {
   // The power of two at or below |value|, at least the smallest normal number.
   HIERON_INLINE double binade(double value) const {
     const double power = std::bit_cast<double>(std::bit_cast<uint64_t>(value) & 0x7FF0000000000000);
-    return power > smallest_normal ? power : smallest_normal;
+    return choose(power > smallest_normal, power, smallest_normal);
   }
   HIERON_INLINE double quantum(double value) const { return binade(value) * quantum_per_binade; }
   HIERON_INLINE double operator()(double value) const {
     const double magic = quantum(value) * 0x1.8p52;
     const double rounded = std::copysign((value + magic) - magic, value);
-    return std::fabs(value) < 0x1p900 ? rounded : value;
+    return choose(std::fabs(value) < 0x1p900, rounded, value);
   }
 
   double smallest_normal, quantum_per_binade;

@@ -35,8 +35,9 @@ bool converts(const PlannedTensor& tensor) {
 }
 
 // Operands for elements [first, first + count), cast to the working dtype where that comes first.
-std::span<const Operand> operands(const PlannedTensor& tensor, std::span<const std::byte* const> data,
-                                  size_t first, size_t count, ComputeScratch& scratch) {
+std::span<const Operand> operands(const PlannedTensor& tensor,
+                                  std::span<const std::byte* const> data, size_t first,
+                                  size_t count, ComputeScratch& scratch) {
   scratch.operands.clear();
   const size_t stride = count * width(tensor.working);
   scratch.cast.resize(std::max(scratch.cast.size(), stride * data.size()));
@@ -54,14 +55,14 @@ std::span<const Operand> operands(const PlannedTensor& tensor, std::span<const s
   return scratch.operands;
 }
 
-void compute_piece(const Method& method, const PlannedTensor& tensor, std::span<const double> statistics,
-                   std::span<const std::byte* const> data, size_t first, size_t count, std::byte* out,
-                   ComputeScratch& scratch) {
+void compute_piece(const Method& method, const PlannedTensor& tensor,
+                   std::span<const double> statistics, std::span<const std::byte* const> data,
+                   size_t first, size_t count, std::byte* out, ComputeScratch& scratch) {
   const auto inputs = operands(tensor, data, first, count, scratch);
   std::byte* target = out + first * width(tensor.dtype);
   if (!tensor.cast_first || tensor.working == tensor.dtype) {
-    method.apply(*tensor.parameters, statistics, tensor.arithmetic, inputs, tensor.dtype, target, count,
-                 scratch.blend);
+    method.apply(*tensor.parameters, statistics, tensor.arithmetic, inputs, tensor.dtype, target,
+                 count, scratch.blend);
     return;
   }
   scratch.worked.resize(std::max(scratch.worked.size(), count * width(tensor.working)));
@@ -81,7 +82,8 @@ void compute(const Method& method, const PlannedTensor& tensor, std::span<const 
   }
   const size_t step = converts(tensor) ? kPiece : std::max<size_t>(count, 1);
   for (size_t first = 0; first < count; first += step) {
-    compute_piece(method, tensor, statistics, data, first, std::min(step, count - first), out, scratch);
+    compute_piece(method, tensor, statistics, data, first, std::min(step, count - first), out,
+                  scratch);
   }
 }
 
@@ -92,7 +94,8 @@ void leaf_statistics(const Method& method, const PlannedTensor& tensor,
   size_t leaf = 0;
   for (size_t first = 0; first < count; first += kLeaf, ++leaf) {
     const size_t n = std::min<size_t>(kLeaf, count - first);
-    method.statistics(operands(tensor, data, first, n, scratch), n, leaves.subspan(leaf * size, size));
+    method.statistics(operands(tensor, data, first, n, scratch), n,
+                      leaves.subspan(leaf * size, size));
   }
 }
 

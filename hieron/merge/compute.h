@@ -1,5 +1,5 @@
-// One block of one output tensor, from the blocks of its inputs: what the executor and a merge that was never
-// written share.
+// One block of one output tensor, from the blocks of its inputs: what the executor and a merge that
+// was never written share.
 #pragma once
 
 #include <cstddef>
@@ -19,12 +19,14 @@ struct ComputeScratch {
   BlendScratch blend;
 };
 
-// `data[k]`: `count` elements of tensor.inputs[k] as stored. `statistics`: as total_statistics() gives them.
+// `data[k]`: `count` elements of tensor.inputs[k] as stored. `statistics`: as total_statistics()
+// gives them.
 void compute(const Method& method, const PlannedTensor& tensor, std::span<const double> statistics,
              std::span<const std::byte* const> data, size_t count, std::byte* out,
              ComputeScratch& scratch);
 
-// The statistics of whole leaves (kLeaf elements each; the last may be shorter), one after another into `leaves`.
+// The statistics of whole leaves (kLeaf elements each; the last may be shorter), one after another
+// into `leaves`.
 void leaf_statistics(const Method& method, const PlannedTensor& tensor,
                      std::span<const std::byte* const> data, size_t count, std::span<double> leaves,
                      ComputeScratch& scratch);
@@ -32,7 +34,8 @@ void leaf_statistics(const Method& method, const PlannedTensor& tensor,
 // Doubles that one leaf of this tensor contributes; 0: no first pass is needed.
 size_t statistics_size(const Method& method, const PlannedTensor& tensor);
 
-// Adds the leaves of one tensor in a fixed binary tree: the same sum for any block size and any threads.
+// Adds the leaves of one tensor in a fixed binary tree: the same sum for any block size and any
+// threads.
 std::vector<double> total_statistics(std::span<const double> leaves, size_t size);
 
 }  // namespace hieron

@@ -73,8 +73,8 @@ class PlannedResult final : public ComputedTensor {
       const uint64_t bytes = count * static_cast<uint64_t>(info(input.tensor->dtype).bits) / 8;
       auto& buffer = workspace.inputs[k];
       buffer.resize(std::max<size_t>(buffer.size(), bytes));
-      HIERON_CHECK(read_elements(*plan.models[plan.slots[input.slot]].checkpoint, *input.tensor, first,
-                                 {buffer.data(), bytes}));
+      HIERON_CHECK(read_elements(*plan.models[plan.slots[input.slot]].checkpoint, *input.tensor,
+                                 first, {buffer.data(), bytes}));
       workspace.data.push_back(buffer.data());
     }
     return {};
@@ -91,9 +91,10 @@ class PlannedResult final : public ComputedTensor {
     for (uint64_t first = 0; first < tensor_.elements; first += kChunk) {
       const uint64_t count = std::min(kChunk, tensor_.elements - first);
       HIERON_CHECK(fetch(first, count, *workspace));
-      leaf_statistics(*source_->plan().method, tensor_, workspace->data, count,
-                      std::span(leaves).subspan(first / kLeaf * size, (count + kLeaf - 1) / kLeaf * size),
-                      workspace->scratch);
+      leaf_statistics(
+          *source_->plan().method, tensor_, workspace->data, count,
+          std::span(leaves).subspan(first / kLeaf * size, (count + kLeaf - 1) / kLeaf * size),
+          workspace->scratch);
     }
     source_->give_back(std::move(workspace));
     statistics_ = total_statistics(leaves, size);
@@ -117,9 +118,13 @@ Result<std::shared_ptr<const Checkpoint>> computed_checkpoint(std::shared_ptr<co
   checkpoint->warnings = plan->warnings;
   checkpoint->config_json = plan->config_json;
   for (const PlannedTensor& tensor : plan->tensors) {
-    checkpoint->tensors.push_back(TensorInfo{.name = tensor.name, .dtype = tensor.dtype, .shape = tensor.shape,
-                                             .elements = tensor.elements, .stored = {},
-                                             .computed = std::make_shared<const PlannedResult>(source, tensor)});
+    checkpoint->tensors.push_back(
+        TensorInfo{.name = tensor.name,
+                   .dtype = tensor.dtype,
+                   .shape = tensor.shape,
+                   .elements = tensor.elements,
+                   .stored = {},
+                   .computed = std::make_shared<const PlannedResult>(source, tensor)});
   }
   HIERON_CHECK(checkpoint->index());
   return checkpoint;

@@ -1,4 +1,5 @@
-// A merge that was never written, as a checkpoint: it can be read, audited, compared or merged again.
+// A merge that was never written, as a checkpoint: it can be read, audited, compared or merged
+// again.
 #pragma once
 
 #include <memory>
@@ -10,8 +11,9 @@
 
 namespace hieron {
 
-// Tensors of the plan as ComputedTensors. Element-wise methods compute any range; a method with whole-tensor
-// statistics gathers them once per tensor, when the tensor is first read. Reads are thread-safe.
+// Tensors of the plan as ComputedTensors. Element-wise methods compute any range; a method with
+// whole-tensor statistics gathers them once per tensor, when the tensor is first read. Reads are
+// thread-safe.
 Result<std::shared_ptr<const Checkpoint>> computed_checkpoint(std::shared_ptr<const Plan> plan);
 
 // A recipe file, planned with default options and the recipe's own arithmetic.

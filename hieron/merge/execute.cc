@@ -28,11 +28,12 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr uint64_t kPage = 4096;
-constexpr uint64_t kMaxPiece = 4u << 20;         // bytes written at a time
+constexpr uint64_t kMaxPiece = 4u << 20;  // bytes written at a time
 constexpr uint64_t kMaxCompanionBytes = 256u << 20;
-constexpr uint64_t kSmallFiles = 64u << 20;      // room left for everything but the shards
+constexpr uint64_t kSmallFiles = 64u << 20;  // room left for everything but the shards
 
-// First pass, for methods that need figures of whole tensors: gathers the leaves of every tensor of a shard.
+// First pass, for methods that need figures of whole tensors: gathers the leaves of every tensor of
+// a shard.
 class StatisticsVisitor final : public Visitor {
  public:
   StatisticsVisitor(const Plan& plan, uint32_t first, const WalkRows& rows, unsigned workers)
@@ -51,7 +52,8 @@ class StatisticsVisitor final : public Visitor {
     for (uint32_t model : rows_.input_models[block.row]) own.data.push_back(block.data[model]);
     const size_t count = (block.count + kLeaf - 1) / kLeaf * size;
     leaf_statistics(*plan_.method, tensor(block.row), own.data, block.count,
-                    std::span(leaves_[block.row]).subspan(block.first / kLeaf * size, count), own.scratch);
+                    std::span(leaves_[block.row]).subspan(block.first / kLeaf * size, count),
+                    own.scratch);
     return {};
   }
 
@@ -83,8 +85,13 @@ class MergeVisitor final : public Visitor {
  public:
   MergeVisitor(const Plan& plan, uint32_t first, const WalkRows& rows, unsigned workers,
                std::vector<std::vector<double>> statistics, ShardWriter& writer)
-      : plan_(plan), first_(first), rows_(rows), statistics_(std::move(statistics)), writer_(writer),
-        must_be_finite_(!casts_first(plan.arithmetic)), workers_(workers) {}
+      : plan_(plan),
+        first_(first),
+        rows_(rows),
+        statistics_(std::move(statistics)),
+        writer_(writer),
+        must_be_finite_(!casts_first(plan.arithmetic)),
+        workers_(workers) {}
 
   Status visit(const Block& block, unsigned worker) override {
     const PlannedTensor& tensor = plan_.tensors[first_ + block.row];
@@ -94,13 +101,15 @@ class MergeVisitor final : public Visitor {
     own.bytes = block.count * static_cast<uint64_t>(info(tensor.dtype).bits) / 8;
     if (tensor.rule == Rule::kCopied) return {};
     own.out.resize(std::max<size_t>(own.out.size(), own.bytes));
-    compute(*plan_.method, tensor, statistics_of(block.row), own.data, block.count, own.out.data(), own.scratch);
+    compute(*plan_.method, tensor, statistics_of(block.row), own.data, block.count, own.out.data(),
+            own.scratch);
     if (must_be_finite_ && count_non_finite(tensor.dtype, own.out.data(), block.count) > 0) {
       return not_finite(tensor, block, own);
     }
     return {};
   }
 
+  bool wants_order() const override { return true; }
   Status in_order(const Block& block, unsigned worker) override {
     const Worker& own = workers_[worker];
     const bool copied = plan_.tensors[first_ + block.row].rule == Rule::kCopied;
@@ -127,10 +136,12 @@ class MergeVisitor final : public Visitor {
       const DType dtype = tensor.inputs[k].tensor->dtype;
       inputs += fmt::format("{}{}", k ? ", " : "", decode(dtype, load_bits(dtype, own.data[k], i)));
     }
-    return refuse(fmt::format("Tensor \"{}\", element {}: the merged value is not a finite number (the models have "
-                              "{}); repair or leave out the model that is damaged, or merge into a wider dtype.",
-                              printable(tensor.name), with_commas(block.first + i), inputs),
-                  {}, tensor.name);
+    return refuse(
+        fmt::format(
+            "Tensor \"{}\", element {}: the merged value is not a finite number (the models have "
+            "{}); repair or leave out the model that is damaged, or merge into a wider dtype.",
+            printable(tensor.name), with_commas(block.first + i), inputs),
+        {}, tensor.name);
   }
 
   const Plan& plan_;
@@ -148,7 +159,8 @@ class Execution {
       : plan_(plan), out_(std::move(out)), options_(options) {
     result_.out = out_;
     result_.warnings = plan.warnings;
-    if (options_.walk.threads == 0 && plan.recipe.threads) options_.walk.threads = *plan.recipe.threads;
+    if (options_.walk.threads == 0 && plan.recipe.threads)
+      options_.walk.threads = *plan.recipe.threads;
   }
 
   Result<MergeResult> run() {
@@ -164,22 +176,26 @@ class Execution {
     HIERON_CHECK(write_index());
     HIERON_CHECK(write_text(place(kManifestName), manifest_json(plan_, result_.files)));
     HIERON_CHECK(journal_->remove());
-    result_.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    result_.seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     return std::move(result_);
   }
 
  private:
   std::string place(std::string_view name) const { return out_ + "/" + std::string(name); }
-  std::string part(const PlannedShard& shard) const { return place(std::string(kPartPrefix) + shard.name); }
+  std::string part(const PlannedShard& shard) const {
+    return place(std::string(kPartPrefix) + shard.name);
+  }
 
   Status check_not_an_input() const {
     std::error_code ignored;
     for (const PlannedModel& model : plan_.models) {
       const std::string& folder = model.checkpoint->folder;
       if (folder.empty() || !fs::equivalent(folder, out_, ignored)) continue;
-      return refuse(fmt::format("{}: the output folder is the folder of \"{}\", an input; give another one.", out_,
-                                printable(model.ref)),
-                    out_);
+      return refuse(
+          fmt::format("{}: the output folder is the folder of \"{}\", an input; give another one.",
+                      out_, printable(model.ref)),
+          out_);
     }
     return {};
   }
@@ -201,17 +217,20 @@ class Execution {
     struct statvfs status;
     if (::statvfs(out_.c_str(), &status) != 0) return {};
     uint64_t needed = 0;
-    for (const PlannedShard& shard : plan_.shards) needed += finished_.contains(shard.name) ? 0 : shard.bytes;
+    for (const PlannedShard& shard : plan_.shards)
+      needed += finished_.contains(shard.name) ? 0 : shard.bytes;
     if (needed > 0) needed += std::min(kSmallFiles, needed / 100 + kPage * 16);
     const uint64_t free = status.f_bavail * status.f_frsize;
     if (free >= needed) return {};
-    return system_error(fmt::format("{}: the merge needs {}, but the disk has {} free; make room or give another "
-                                    "folder. Finished shards stay.",
-                                    out_, show_bytes(needed), show_bytes(free)),
-                        out_);
+    return system_error(
+        fmt::format("{}: the merge needs {}, but the disk has {} free; make room or give another "
+                    "folder. Finished shards stay.",
+                    out_, show_bytes(needed), show_bytes(free)),
+        out_);
   }
 
-  // Half of the budget for the walk's buffers; the rest for results and for what waits to be written.
+  // Half of the budget for the walk's buffers; the rest for results and for what waits to be
+  // written.
   WalkOptions walk_options() const {
     WalkOptions walk = options_.walk;
     walk.memory = options_.walk.memory / 2;
@@ -242,11 +261,12 @@ class Execution {
     return journal_->add(result_.files.back());
   }
 
-  Result<std::vector<std::vector<double>>> gather_statistics(const PlannedShard& shard, const WalkRows& rows,
+  Result<std::vector<std::vector<double>>> gather_statistics(const PlannedShard& shard,
+                                                             const WalkRows& rows,
                                                              unsigned workers) {
     const auto tensors = std::span(plan_.tensors).subspan(shard.first, shard.count);
-    const bool wanted =
-        std::ranges::any_of(tensors, [&](const PlannedTensor& t) { return statistics_size(*plan_.method, t) > 0; });
+    const bool wanted = std::ranges::any_of(
+        tensors, [&](const PlannedTensor& t) { return statistics_size(*plan_.method, t) > 0; });
     if (!wanted) return {};
     StatisticsVisitor visitor(plan_, shard.first, rows, workers);
     HIERON_TRY(const WalkStats stats,
@@ -285,8 +305,9 @@ class Execution {
       if (!fs::exists(part(shard), error)) continue;  // an interrupted run had come as far as this
       fs::rename(part(shard), place(shard.name), error);
       if (error) {
-        return system_error(fmt::format("{}: cannot be put in place ({}).", place(shard.name), error.message()),
-                            place(shard.name));
+        return system_error(
+            fmt::format("{}: cannot be put in place ({}).", place(shard.name), error.message()),
+            place(shard.name));
       }
     }
     return {};
@@ -313,7 +334,8 @@ class Execution {
 
 }  // namespace
 
-Result<MergeResult> execute(const Plan& plan, const std::string& out, const ExecuteOptions& options) {
+Result<MergeResult> execute(const Plan& plan, const std::string& out,
+                            const ExecuteOptions& options) {
   return Execution(plan, out, options).run();
 }
 

@@ -11,7 +11,8 @@
 namespace hieron {
 namespace {
 
-// What a version of mergekit does: one row for each method and working dtype that is replayed bit for bit.
+// What a version of mergekit does: one row for each method and working dtype that is replayed bit
+// for bit.
 struct Behaviour {
   std::string_view version, method;
   DType working;
@@ -44,9 +45,10 @@ std::unexpected<Error> unknown_name(std::string_view name) {
   const std::string_view meant = nearest(name, names);
   std::string all;
   for (std::string_view n : names) all += fmt::format("{}{}", all.empty() ? "" : ", ", n);
-  return refuse(meant.empty() ? fmt::format("There is no arithmetic \"{}\"; there are {}.", printable(name), all)
-                              : fmt::format("There is no arithmetic \"{}\"; did you mean \"{}\"?", printable(name),
-                                            meant));
+  return refuse(meant.empty() ? fmt::format("There is no arithmetic \"{}\"; there are {}.",
+                                            printable(name), all)
+                              : fmt::format("There is no arithmetic \"{}\"; did you mean \"{}\"?",
+                                            printable(name), meant));
 }
 
 }  // namespace
@@ -60,7 +62,8 @@ Result<Arithmetic> resolve(std::string_view name, std::string_view method, DType
     if (row.method == method && row.working == working) return row.arithmetic;
   }
   if (!version_known) return unknown_name(name);
-  return refuse(fmt::format("{} is not replayed for {} in {}; use exact.", name, method, info(working).name));
+  return refuse(
+      fmt::format("{} is not replayed for {} in {}; use exact.", name, method, info(working).name));
 }
 
 bool casts_first(std::string_view name) { return name.starts_with("mergekit-"); }

@@ -21,24 +21,43 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::json;
 
-constexpr std::array<std::string_view, 22> kCompanions{
-    "config.json",           "generation_config.json", "tokenizer.json",         "tokenizer_config.json",
-    "tokenizer.model",       "special_tokens_map.json", "added_tokens.json",      "vocab.json",
-    "vocab.txt",             "merges.txt",             "spiece.model",           "sentencepiece.bpe.model",
-    "tekken.json",           "chat_template.jinja",    "chat_template.json",     "preprocessor_config.json",
-    "processor_config.json", "image_processor_config.json", "video_preprocessor_config.json",
-    "tokenizer.tiktoken",    "LICENSE",                "NOTICE"};
+constexpr std::array<std::string_view, 22> kCompanions{"config.json",
+                                                       "generation_config.json",
+                                                       "tokenizer.json",
+                                                       "tokenizer_config.json",
+                                                       "tokenizer.model",
+                                                       "special_tokens_map.json",
+                                                       "added_tokens.json",
+                                                       "vocab.json",
+                                                       "vocab.txt",
+                                                       "merges.txt",
+                                                       "spiece.model",
+                                                       "sentencepiece.bpe.model",
+                                                       "tekken.json",
+                                                       "chat_template.jinja",
+                                                       "chat_template.json",
+                                                       "preprocessor_config.json",
+                                                       "processor_config.json",
+                                                       "image_processor_config.json",
+                                                       "video_preprocessor_config.json",
+                                                       "tokenizer.tiktoken",
+                                                       "LICENSE",
+                                                       "NOTICE"};
 
 std::unexpected<Error> failed(const std::string& path, std::string_view what, int error) {
-  return system_error(fmt::format("{}: cannot be {} ({}).", path, what, std::strerror(error)), path);
+  return system_error(fmt::format("{}: cannot be {} ({}).", path, what, std::strerror(error)),
+                      path);
 }
 
 bool is_weights(std::string_view name) {
   return name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json") ||
-         (name.starts_with("pytorch_model") && (name.ends_with(".bin") || name.ends_with(".bin.index.json")));
+         (name.starts_with("pytorch_model") &&
+          (name.ends_with(".bin") || name.ends_with(".bin.index.json")));
 }
 
-bool is_unfinished(std::string_view name) { return is_temporary_name(name) || name.starts_with(kPartPrefix); }
+bool is_unfinished(std::string_view name) {
+  return is_temporary_name(name) || name.starts_with(kPartPrefix);
+}
 bool is_ours(std::string_view name) { return name == kJournalName || is_unfinished(name); }
 
 std::string text_of(const Json& object, const char* key) {
@@ -63,10 +82,11 @@ Result<Contents> list(const std::string& folder) {
 }
 
 std::unexpected<Error> occupied(const std::string& folder) {
-  return refuse(fmt::format("{}: the folder is not empty; give another one, or --overwrite to replace the "
-                            "checkpoint in it.",
-                            folder),
-                folder);
+  return refuse(
+      fmt::format("{}: the folder is not empty; give another one, or --overwrite to replace the "
+                  "checkpoint in it.",
+                  folder),
+      folder);
 }
 
 Status remove_where(const std::string& folder, const auto& unwanted) {
@@ -81,24 +101,27 @@ Status remove_where(const std::string& folder, const auto& unwanted) {
 }
 
 bool is_checkpoint_part(std::string_view name) {
-  return is_weights(name) || name == kManifestName || name == "README.md" || name == "mergekit_config.yml" ||
-         std::ranges::find(kCompanions, name) != kCompanions.end();
+  return is_weights(name) || name == kManifestName || name == "README.md" ||
+         name == "mergekit_config.yml" || std::ranges::find(kCompanions, name) != kCompanions.end();
 }
 
-// Opens and locks the journal file. A file that was removed while we waited for it is not ours: try again.
+// Opens and locks the journal file. A file that was removed while we waited for it is not ours: try
+// again.
 Result<int> open_locked(const std::string& folder) {
   const std::string path = folder + "/" + kJournalName;
   while (true) {
-    const int descriptor = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_APPEND, 0644);
+    const int descriptor =
+        ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_APPEND, 0644);
     if (descriptor < 0) return failed(path, "written", errno);
     if (::flock(descriptor, LOCK_EX | LOCK_NB) != 0) {
       const int error = errno;
       ::close(descriptor);
       if (error != EWOULDBLOCK) return failed(path, "locked", error);
-      return system_error(fmt::format("{}: another hieron is writing into this folder; wait for it, or give "
-                                      "another folder.",
-                                      folder),
-                          folder);
+      return system_error(
+          fmt::format("{}: another hieron is writing into this folder; wait for it, or give "
+                      "another folder.",
+                      folder),
+          folder);
     }
     struct stat status;
     if (::fstat(descriptor, &status) == 0 && status.st_nlink > 0) return descriptor;
@@ -118,8 +141,8 @@ Status sync_folder(const std::string& folder) {
 
 std::span<const std::string_view> companion_files() { return kCompanions; }
 
-Result<std::unique_ptr<Journal>> Journal::enter(const std::string& folder, const std::string& digest,
-                                                bool overwrite) {
+Result<std::unique_ptr<Journal>> Journal::enter(const std::string& folder,
+                                                const std::string& digest, bool overwrite) {
   std::error_code error;
   fs::create_directories(folder, error);
   if (error) return failed(folder, "created", error.value());
@@ -131,16 +154,19 @@ Result<std::unique_ptr<Journal>> Journal::enter(const std::string& folder, const
   std::unique_ptr<Journal> journal(new Journal(folder, descriptor));
   HIERON_TRY(const std::string text, journal->read_all());
   if (journal->read_lines(text, digest)) {
-    HIERON_CHECK(remove_where(folder, [](std::string_view name) { return is_temporary_name(name); }));
+    HIERON_CHECK(
+        remove_where(folder, [](std::string_view name) { return is_temporary_name(name); }));
     HIERON_CHECK(journal->truncate(text.rfind('\n') + 1));  // a line that was being written
     return journal;
   }
   HIERON_TRY(const Contents now, list(folder));
   if (!overwrite && !text.empty() && text.find('\n') != std::string::npos) {
-    return refuse(fmt::format("{}: the folder holds an unfinished merge of another recipe or other inputs; give "
-                              "another folder, or --overwrite to start anew.",
-                              folder),
-                  folder);
+    return refuse(
+        fmt::format(
+            "{}: the folder holds an unfinished merge of another recipe or other inputs; give "
+            "another folder, or --overwrite to start anew.",
+            folder),
+        folder);
   }
   if (!overwrite && now.others) {
     if (!known) HIERON_CHECK(journal->remove());
@@ -163,7 +189,8 @@ Result<std::string> Journal::read_all() const {
   std::string text;
   std::array<char, 65536> piece;
   while (true) {
-    const ssize_t n = ::pread(descriptor_, piece.data(), piece.size(), static_cast<off_t>(text.size()));
+    const ssize_t n =
+        ::pread(descriptor_, piece.data(), piece.size(), static_cast<off_t>(text.size()));
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return failed(folder_ + "/" + kJournalName, "read", errno);
     if (n == 0) return text;
@@ -174,15 +201,17 @@ Result<std::string> Journal::read_all() const {
 // True if the journal is this plan's.
 bool Journal::read_lines(const std::string& text, const std::string& digest) {
   bool ours = false;
-  for (size_t begin = 0, end; (end = text.find('\n', begin)) != std::string::npos; begin = end + 1) {
-    const Json line = Json::parse(text.begin() + static_cast<long>(begin), text.begin() + static_cast<long>(end),
-                                  nullptr, false);
+  for (size_t begin = 0, end; (end = text.find('\n', begin)) != std::string::npos;
+       begin = end + 1) {
+    const Json line = Json::parse(text.begin() + static_cast<long>(begin),
+                                  text.begin() + static_cast<long>(end), nullptr, false);
     if (!line.is_object()) return ours;
     if (!ours) {
       ours = text_of(line, "schema") == "hieron.journal/1" && text_of(line, "plan") == digest;
       if (!ours) return false;
     } else if (line.contains("bytes") && line["bytes"].is_number_unsigned()) {
-      WrittenFile file{text_of(line, "name"), line["bytes"].get<uint64_t>(), text_of(line, "sha256")};
+      WrittenFile file{text_of(line, "name"), line["bytes"].get<uint64_t>(),
+                       text_of(line, "sha256")};
       finished_[file.name] = file;
     }
   }

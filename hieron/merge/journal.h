@@ -1,6 +1,6 @@
-// The journal of a running merge, OUT/.hieron-journal.json: which plan works in this folder, and which shards are
-// finished. One JSON object a line, appended and synced; a torn last line is ignored. The file is locked (flock)
-// while a merge runs, and removed when it is done.
+// The journal of a running merge, OUT/.hieron-journal.json: which plan works in this folder, and
+// which shards are finished. One JSON object a line, appended and synced; a torn last line is
+// ignored. The file is locked (flock) while a merge runs, and removed when it is done.
 #pragma once
 
 #include <map>
@@ -16,16 +16,18 @@ namespace hieron {
 
 inline constexpr const char* kJournalName = ".hieron-journal.json";
 
-// A finished shard waits under this prefix until all are there, so that no reader takes some for the whole.
+// A finished shard waits under this prefix until all are there, so that no reader takes some for
+// the whole.
 inline constexpr std::string_view kPartPrefix = ".hieron-part-";
 
 class Journal {
  public:
-  // Enters `folder` for the plan with this digest: creates it if needed, locks it, clears what an interrupted run
-  // left half-written. Refused: a folder with other contents unless `overwrite` (which removes the checkpoint in
-  // it, weights and small files, and nothing else); a folder in which another process is at work.
-  static Result<std::unique_ptr<Journal>> enter(const std::string& folder, const std::string& digest,
-                                                bool overwrite);
+  // Enters `folder` for the plan with this digest: creates it if needed, locks it, clears what an
+  // interrupted run left half-written. Refused: a folder with other contents unless `overwrite`
+  // (which removes the checkpoint in it, weights and small files, and nothing else); a folder in
+  // which another process is at work.
+  static Result<std::unique_ptr<Journal>> enter(const std::string& folder,
+                                                const std::string& digest, bool overwrite);
   ~Journal();
   Journal(const Journal&) = delete;
   Journal& operator=(const Journal&) = delete;
@@ -35,7 +37,8 @@ class Journal {
   Status remove();
 
  private:
-  Journal(std::string folder, int descriptor) : folder_(std::move(folder)), descriptor_(descriptor) {}
+  Journal(std::string folder, int descriptor)
+      : folder_(std::move(folder)), descriptor_(descriptor) {}
   Status append(const std::string& line);
   Status truncate(size_t bytes);
   Result<std::string> read_all() const;

@@ -11,8 +11,8 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 // What configurations call the number of layers.
-constexpr std::array<const char*, 5> kLayerCountKeys{"num_hidden_layers", "n_layer", "num_layers", "n_layers",
-                                                     "num_decoder_layers"};
+constexpr std::array<const char*, 5> kLayerCountKeys{"num_hidden_layers", "n_layer", "num_layers",
+                                                     "n_layers", "num_decoder_layers"};
 // Lists of layer numbers, not lists with an entry per layer.
 constexpr std::array<const char*, 2> kLayerNumberKeys{"mlp_only_layers", "full_attn_idxs"};
 
@@ -24,7 +24,8 @@ Json& text_part(Json& config) {
 
 const char* layer_count_key(const Json& config) {
   for (const char* key : kLayerCountKeys) {
-    if (const auto it = config.find(key); it != config.end() && it->is_number_unsigned()) return key;
+    if (const auto it = config.find(key); it != config.end() && it->is_number_unsigned())
+      return key;
   }
   return nullptr;
 }
@@ -103,7 +104,8 @@ std::optional<LayerName> layer_name(const RoleTable& roles, const TensorInfo& te
     const size_t end = std::min(name.find('.', begin), name.size());
     uint64_t number = 0;
     const auto [stop, error] = std::from_chars(name.data() + begin, name.data() + end, number);
-    if (error == std::errc() && stop == name.data() + end && number == static_cast<uint64_t>(*layer)) {
+    if (error == std::errc() && stop == name.data() + end &&
+        number == static_cast<uint64_t>(*layer)) {
       return LayerName{number, begin, end};
     }
     begin = end + 1;
@@ -143,7 +145,8 @@ std::string retyped_config(const std::string& config, std::string_view dtype) {
   Json out = parse(config);
   if (!out.is_object()) return config;
   const char* key = out.contains("dtype") ? "dtype" : "torch_dtype";
-  if (const auto it = out.find(key); it != out.end() && it->is_string() && it->get<std::string>() == dtype) {
+  if (const auto it = out.find(key);
+      it != out.end() && it->is_string() && it->get<std::string>() == dtype) {
     return config;
   }
   out[key] = dtype;

@@ -30,15 +30,17 @@ bool after_layers(const RoleTable& roles, const TensorInfo& tensor);
 // The largest layer number plus one; 0 without layers.
 uint64_t count_layers(const RoleTable& roles, const Checkpoint& checkpoint);
 
-// config.json of a layer stack: the number of layers, and lists with an entry per layer. `sources`: for each output
-// layer the configuration it was taken from (JSON text) and the layer there. Empty text stays empty.
+// config.json of a layer stack: the number of layers, and lists with an entry per layer. `sources`:
+// for each output layer the configuration it was taken from (JSON text) and the layer there. Empty
+// text stays empty.
 struct LayerSource {
   const std::string* config;
   uint64_t layer;
 };
 std::string stacked_config(const std::string& config, const std::vector<LayerSource>& sources);
 
-// config.json with another dtype ("bfloat16"), under the key it already uses. The text is kept if nothing changes.
+// config.json with another dtype ("bfloat16"), under the key it already uses. The text is kept if
+// nothing changes.
 std::string retyped_config(const std::string& config, std::string_view dtype);
 
 }  // namespace hieron

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -49,7 +50,8 @@ std::string public_recipe(const Plan& plan) {
   }
   if (plan.recipe.base_model) refs.insert(plan.recipe.base_model->text);
   std::vector<std::string> ordered(refs.begin(), refs.end());
-  std::ranges::stable_sort(ordered, [](const auto& a, const auto& b) { return a.size() > b.size(); });
+  std::ranges::sort(ordered, std::ranges::greater(),
+                    [](const std::string& ref) { return std::pair(ref.size(), ref); });
   std::string text = plan.recipe.text;
   for (const std::string& ref : ordered) {
     if (ref.find_first_of("/\\") != std::string::npos) replace_all(text, ref, short_name(ref));
@@ -62,7 +64,8 @@ Json inputs_json(const Plan& plan) {
   for (const PlannedModel& model : plan.models) {
     Json files = Json::array();
     for (const CheckpointFile& file : model.checkpoint->files) {
-      files.push_back({{"path", last_component(file.path)}, {"bytes", file.bytes}, {"sha256", nullptr}});
+      files.push_back(
+          {{"path", last_component(file.path)}, {"bytes", file.bytes}, {"sha256", nullptr}});
     }
     inputs.push_back({{"ref", short_name(model.ref)}, {"files", std::move(files)}});
   }
@@ -72,15 +75,20 @@ Json inputs_json(const Plan& plan) {
 Json accounting_json(const Plan& plan) {
   Json table = Json::array();
   for (const AccountedTensor& a : plan.accounting) {
-    table.push_back({{"model", a.model}, {"tensor", a.tensor->name}, {"rule", name(a.rule)}, {"reason", a.reason}});
+    table.push_back({{"model", a.model},
+                     {"tensor", a.tensor->name},
+                     {"rule", name(a.rule)},
+                     {"reason", a.reason}});
   }
   return table;
 }
 
-Result<std::string> hash_file(const File& file, std::span<std::byte> buffer, const WalkOptions& options) {
+Result<std::string> hash_file(const File& file, std::span<std::byte> buffer,
+                              const WalkOptions& options) {
   Sha256 hash;
   for (uint64_t at = 0; at < file.size(); at += buffer.size()) {
-    if (options.cancel && options.cancel->load(std::memory_order_relaxed)) return system_error("Interrupted.");
+    if (options.cancel && options.cancel->load(std::memory_order_relaxed))
+      return system_error("Interrupted.");
     const auto piece = buffer.first(std::min<uint64_t>(buffer.size(), file.size() - at));
     HIERON_CHECK(file.read_at(at, piece));
     hash.update(piece);
@@ -98,7 +106,8 @@ Result<std::vector<WrittenFile>> listed_files(const std::string& path) {
   HIERON_TRY(const std::string text, read_text(path, kMaxManifestBytes));
   const Json manifest = Json::parse(text, nullptr, false);
   const auto damaged = [&](std::string_view what) {
-    return refuse(fmt::format("{}: {}; it is not a manifest of hieron, or it is damaged.", path, what), path);
+    return refuse(
+        fmt::format("{}: {}; it is not a manifest of hieron, or it is damaged.", path, what), path);
   };
   if (!manifest.is_object() || manifest.value("schema", Json()) != "hieron.manifest/1") {
     return damaged("the schema is not hieron.manifest/1");
@@ -108,8 +117,10 @@ Result<std::vector<WrittenFile>> listed_files(const std::string& path) {
   std::vector<WrittenFile> listed;
   for (const Json& file : files) {
     const bool whole = file.is_object() && file.value("path", Json()).is_string() &&
-                       file.value("bytes", Json()).is_number_unsigned() && file.value("sha256", Json()).is_string();
-    if (!whole || !plain_name(file["path"])) return damaged("an entry of files has no path, bytes and sha256");
+                       file.value("bytes", Json()).is_number_unsigned() &&
+                       file.value("sha256", Json()).is_string();
+    if (!whole || !plain_name(file["path"]))
+      return damaged("an entry of files has no path, bytes and sha256");
     listed.push_back({file["path"], file["bytes"], file["sha256"]});
   }
   return listed;
@@ -140,15 +151,18 @@ std::string manifest_json(const Plan& plan, std::span<const WrittenFile> files) 
 std::string model_card(const Plan& plan) {
   std::string card = "---\nbase_model:\n";
   for (const PlannedModel& model : plan.models) {
-    card += fmt::format("- {}\n", Json(short_name(model.ref)).dump(-1, ' ', false, Json::error_handler_t::replace));
+    card += fmt::format(
+        "- {}\n", Json(short_name(model.ref)).dump(-1, ' ', false, Json::error_handler_t::replace));
   }
   card += fmt::format(
       "base_model_relation: merge\ntags:\n- merge\n- hieron\n---\n\n# A merge\n\n"
-      "Made by hieron {} with the method `{}` ({}) in the arithmetic `{}`. The manifest, `hieron.json`, lists the "
-      "inputs, what became of every tensor, and the SHA-256 of every file; `hieron verify` checks them.\n\n"
+      "Made by hieron {} with the method `{}` ({}) in the arithmetic `{}`. The manifest, "
+      "`hieron.json`, lists the "
+      "inputs, what became of every tensor, and the SHA-256 of every file; `hieron verify` checks "
+      "them.\n\n"
       "```yaml\n{}{}```\n",
-      HIERON_VERSION, plan.method->describe().name, plan.method->describe().citation, plan.arithmetic,
-      public_recipe(plan), plan.recipe.text.ends_with('\n') ? "" : "\n");
+      HIERON_VERSION, plan.method->describe().name, plan.method->describe().citation,
+      plan.arithmetic, public_recipe(plan), plan.recipe.text.ends_with('\n') ? "" : "\n");
   return card;
 }
 
@@ -164,7 +178,8 @@ Result<ManifestCheck> check_manifest(const std::string& folder, const WalkOption
     const std::string path = (root / listed.name).string();
     std::error_code ignored;
     if (!std::filesystem::is_regular_file(path, ignored)) {
-      differences[i] = fmt::format("{}: listed in the manifest, but missing.", printable(listed.name));
+      differences[i] =
+          fmt::format("{}: listed in the manifest, but missing.", printable(listed.name));
       return;
     }
     auto file = open_file(path);
@@ -173,8 +188,9 @@ Result<ManifestCheck> check_manifest(const std::string& folder, const WalkOption
       return;
     }
     if ((*file)->size() != listed.bytes) {
-      differences[i] = fmt::format("{}: has {} bytes, the manifest says {}.", printable(listed.name),
-                                   with_commas((*file)->size()), with_commas(listed.bytes));
+      differences[i] =
+          fmt::format("{}: has {} bytes, the manifest says {}.", printable(listed.name),
+                      with_commas((*file)->size()), with_commas(listed.bytes));
       return;
     }
     const AlignedBuffer buffer(std::min<uint64_t>(piece, std::max<uint64_t>(1, listed.bytes)));
@@ -182,8 +198,8 @@ Result<ManifestCheck> check_manifest(const std::string& folder, const WalkOption
     if (!hash) {
       outcomes[i] = std::unexpected(hash.error());
     } else if (*hash != listed.sha256) {
-      differences[i] = fmt::format("{}: SHA-256 is {}, the manifest says {}.", printable(listed.name), *hash,
-                                   printable(listed.sha256));
+      differences[i] = fmt::format("{}: SHA-256 is {}, the manifest says {}.",
+                                   printable(listed.name), *hash, printable(listed.sha256));
     }
   });
   ManifestCheck check{std::move(files), {}};

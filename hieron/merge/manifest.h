@@ -1,5 +1,5 @@
-// What a finished merge says about itself: hieron.json and the model card. No paths of this machine: models are
-// named by their last path component and their files.
+// What a finished merge says about itself: hieron.json and the model card. No paths of this
+// machine: models are named by their last path component and their files.
 #pragma once
 
 #include <span>

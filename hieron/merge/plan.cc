@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <map>
 #include <set>
+#include <tuple>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -43,29 +44,37 @@ struct OpenSlice {
 struct ModelFacts {
   const RoleTable* roles;
   std::string quantization;
-  uint64_t layers = 0;                                 // 0: none, or not needed
+  uint64_t layers = 0;                                  // 0: none, or not needed
   std::unordered_map<const TensorInfo*, LayerName> of;  // filled if layers matter
 };
 
-bool is_float(DType dtype) { return info(dtype).format && info(dtype).bits >= 8 && info(dtype).blend; }
+bool is_float(DType dtype) {
+  return info(dtype).format && info(dtype).bits >= 8 && info(dtype).blend;
+}
 
 std::string_view mergekit_name(DType dtype) {
   switch (dtype) {
-    case DType::kBF16: return "bfloat16";
-    case DType::kF16: return "float16";
-    case DType::kF32: return "float32";
-    default: return "";
+    case DType::kBF16:
+      return "bfloat16";
+    case DType::kF16:
+      return "float16";
+    case DType::kF32:
+      return "float32";
+    default:
+      return "";
   }
 }
 
 class Planner {
  public:
-  Planner(Recipe recipe, const PlanOptions& options) : options_(options), plan_(std::make_shared<Plan>()) {
+  Planner(Recipe recipe, const PlanOptions& options)
+      : options_(options), plan_(std::make_shared<Plan>()) {
     plan_->recipe = std::move(recipe);
     plan_->method = find_method(plan_->recipe.method);
     plan_->arithmetic = options.arithmetic.value_or(plan_->recipe.arithmetic.value_or("exact"));
     replayed_ = casts_first(plan_->arithmetic);
-    for (const RecipeWarning& warning : plan_->recipe.warnings) plan_->warnings.push_back(warning.sentence);
+    for (const RecipeWarning& warning : plan_->recipe.warnings)
+      plan_->warnings.push_back(warning.sentence);
   }
 
   Result<std::shared_ptr<const Plan>> run() {
@@ -144,15 +153,17 @@ class Planner {
   Result<uint32_t> open_model(const ModelRef& ref) {
     const std::string path = locate(ref);
     if (path.empty() && !ref.adapter.empty()) {
-      return refuse(fmt::format("{}, line {}: \"{}\" adds an adapter to a model; adapters come later.", file(),
-                                ref.line, printable(ref.text)),
-                    file(), {}, static_cast<uint64_t>(ref.line));
+      return refuse(
+          fmt::format("{}, line {}: \"{}\" adds an adapter to a model; adapters come later.",
+                      file(), ref.line, printable(ref.text)),
+          file(), {}, static_cast<uint64_t>(ref.line));
     }
     if (path.empty() && !ref.revision.empty()) {
-      return system_error(fmt::format("{}, line {}: the model \"{}\" is not here, and revisions of a hub are not "
-                                      "read yet; download it and give the folder.",
-                                      file(), ref.line, printable(ref.text)),
-                          ref.text);
+      return system_error(
+          fmt::format("{}, line {}: the model \"{}\" is not here, and revisions of a hub are not "
+                      "read yet; download it and give the folder.",
+                      file(), ref.line, printable(ref.text)),
+          ref.text);
     }
     const std::string opened = path.empty() ? ref.path : path;
     std::error_code ignored;
@@ -171,13 +182,15 @@ class Planner {
     return it->second;
   }
 
-  // An existing path wins: as it stands from the recipe's folder, then from here; then without @revision.
+  // An existing path wins: as it stands from the recipe's folder, then from here; then without
+  // @revision.
   std::string locate(const ModelRef& ref) const {
     std::error_code ignored;
     const fs::path folder = fs::path(file()).parent_path();
     for (const std::string& text : {ref.text, ref.adapter.empty() ? ref.path : std::string()}) {
       if (text.empty()) continue;
-      if (fs::path(text).is_relative() && fs::exists(folder / text, ignored)) return (folder / text).string();
+      if (fs::path(text).is_relative() && fs::exists(folder / text, ignored))
+        return (folder / text).string();
       if (fs::exists(text, ignored)) return text;
     }
     return {};
@@ -190,13 +203,16 @@ class Planner {
   bool depth_matters() const {
     const auto graded = [](const std::vector<ParameterSetting>& settings) {
       return std::ranges::any_of(settings, [](const ParameterSetting& setting) {
-        return std::ranges::any_of(setting.rules, [](const ParameterRule& r) { return r.values.size() > 1; });
+        return std::ranges::any_of(setting.rules,
+                                   [](const ParameterRule& r) { return r.values.size() > 1; });
       });
     };
     if (plan_->recipe.by_slices || graded(plan_->recipe.parameters)) return true;
     const RecipeSlice& slice = plan_->recipe.slices.front();
     return graded(slice.parameters) ||
-           std::ranges::any_of(slice.sources, [&](const RecipeSource& s) { return s.layers || graded(s.parameters); });
+           std::ranges::any_of(slice.sources, [&](const RecipeSource& s) {
+             return s.layers || graded(s.parameters);
+           });
   }
 
   void learn_layers() {
@@ -247,8 +263,8 @@ class Planner {
     const size_t n = open.sources.size();
     if (n >= about.min_models && n <= about.max_models) return;
     problem_once(open.slice->line,
-                 fmt::format("{} takes {} model{}{}, but {} stand here", about.name, about.max_models,
-                             about.max_models == 1 ? "" : "s at most",
+                 fmt::format("{} takes {} model{}{}, but {} stand here", about.name,
+                             about.max_models, about.max_models == 1 ? "" : "s at most",
                              plan_->recipe.by_slices ? " in a slice" : "", n));
   }
 
@@ -257,11 +273,13 @@ class Planner {
       for (size_t j = 0; j < i; ++j) {
         const RecipeSource &a = *open.sources[j].source, &b = *open.sources[i].source;
         if (open.sources[i].model != open.sources[j].model || a.layers != b.layers) continue;
-        const std::string clause =
-            fmt::format("the model \"{}\" is listed twice (first in line {})", printable(b.model.text), a.line);
+        const std::string clause = fmt::format(
+            "the model \"{}\" is listed twice (first in line {})", printable(b.model.text), a.line);
         if (replayed_) {
-          problem_once(b.line, clause + "; " + plan_->arithmetic +
-                                   " would silently keep one of the two, so list it once with the weight you mean");
+          problem_once(
+              b.line,
+              clause + "; " + plan_->arithmetic +
+                  " would silently keep one of the two, so list it once with the weight you mean");
         } else {
           warn_once(fmt::format("{}, line {}: {}; both count.", file(), b.line, clause));
         }
@@ -269,16 +287,19 @@ class Planner {
     }
   }
 
-  // mergekit adds an unlisted base to the models; then a weight is missing, or there is one model too many.
+  // mergekit adds an unlisted base to the models; then a weight is missing, or there is one model
+  // too many.
   void check_base(const OpenSlice& open) {
     if (!base_) return;
     for (const Operandum& source : open.sources) {
       if (source.model == *base_) return;
     }
     const ModelRef& ref = *plan_->recipe.base_model;
-    problem_once(ref.line, fmt::format("base_model \"{}\" is not among the models, and {} has no use for a base; "
-                                       "list it with its parameters, or remove base_model",
-                                       printable(ref.text), plan_->recipe.method));
+    problem_once(
+        ref.line,
+        fmt::format("base_model \"{}\" is not among the models, and {} has no use for a base; "
+                    "list it with its parameters, or remove base_model",
+                    printable(ref.text), plan_->recipe.method));
   }
 
   void check_ranges(OpenSlice& open) {
@@ -288,16 +309,20 @@ class Planner {
       source.first = range.first;
       source.last = range.second;
       if (range.second > layers) {
-        problem_once(source.source->line,
-                     fmt::format("layer_range [{}, {}) goes past the last layer of \"{}\", which has {} layers",
-                                 range.first, range.second, printable(source.source->model.text), layers));
+        problem_once(
+            source.source->line,
+            fmt::format(
+                "layer_range [{}, {}) goes past the last layer of \"{}\", which has {} layers",
+                range.first, range.second, printable(source.source->model.text), layers));
       }
       const Operandum& lead = open.sources.front();
       if (range.second - range.first != lead.last - lead.first) {
-        problem_once(source.source->line,
-                     fmt::format("layer_range [{}, {}) has {} layers, but the slice's first source has {}; all "
-                                 "sources of a slice must have equally many",
-                                 range.first, range.second, range.second - range.first, lead.last - lead.first));
+        problem_once(
+            source.source->line,
+            fmt::format(
+                "layer_range [{}, {}) has {} layers, but the slice's first source has {}; all "
+                "sources of a slice must have equally many",
+                range.first, range.second, range.second - range.first, lead.last - lead.first));
       }
     }
   }
@@ -322,7 +347,8 @@ class Planner {
         if (!done.insert(tensor.name).second) continue;
         std::vector<Candidate> inputs;
         for (const Operandum& source : open.sources) {
-          if (const TensorInfo* found = checkpoint(source.model).find(tensor.name)) inputs.push_back({&source, found});
+          if (const TensorInfo* found = checkpoint(source.model).find(tensor.name))
+            inputs.push_back({&source, found});
         }
         plan_tensor(open, tensor.name, depth(lead, tensor), inputs);
       }
@@ -336,10 +362,12 @@ class Planner {
       const std::vector<uint64_t> range = layers_of(open);
       std::vector<std::vector<const TensorInfo*>> by_layer(range.size());
       for (const Operandum& source : open.sources) collect_layers(source, by_layer);
-      for (size_t i = 0; i < range.size(); ++i) plan_layer(open, i, layer + i, range.size(), by_layer[i]);
+      for (size_t i = 0; i < range.size(); ++i)
+        plan_layer(open, i, layer + i, range.size(), by_layer[i]);
       layer += range.size();
       for (size_t i = 0; i < range.size(); ++i) {
-        stack_.push_back({&checkpoint(open.sources.front().model).config_json, open.sources.front().first + i});
+        stack_.push_back(
+            {&checkpoint(open.sources.front().model).config_json, open.sources.front().first + i});
       }
     }
     plan_outside(slices_.back(), true);
@@ -350,7 +378,8 @@ class Planner {
   }
 
   // Tensors of the slice's layers, by layer, in file order, those of the first source first.
-  void collect_layers(const Operandum& source, std::vector<std::vector<const TensorInfo*>>& by_layer) const {
+  void collect_layers(const Operandum& source,
+                      std::vector<std::vector<const TensorInfo*>>& by_layer) const {
     for (const TensorInfo& tensor : checkpoint(source.model).tensors) {
       const auto place = layer_of(source.model, tensor);
       if (!place || place->layer < source.first || place->layer >= source.last) continue;
@@ -360,7 +389,8 @@ class Planner {
 
   void plan_layer(const OpenSlice& open, uint64_t offset, uint64_t out_layer, uint64_t layers,
                   const std::vector<const TensorInfo*>& tensors) {
-    const double t = layers > 1 ? static_cast<double>(offset) / static_cast<double>(layers - 1) : 1.0;
+    const double t =
+        layers > 1 ? static_cast<double>(offset) / static_cast<double>(layers - 1) : 1.0;
     std::set<std::string> done;
     for (const TensorInfo* tensor : tensors) {
       const auto owner = std::ranges::find_if(open.sources, [&](const Operandum& s) {
@@ -373,18 +403,22 @@ class Planner {
       std::vector<Candidate> inputs;
       for (const Operandum& source : open.sources) {
         const std::string own = renumbered(tensor->name, place, source.first + offset);
-        if (const TensorInfo* found = checkpoint(source.model).find(own)) inputs.push_back({&source, found});
+        if (const TensorInfo* found = checkpoint(source.model).find(own))
+          inputs.push_back({&source, found});
       }
       plan_tensor(open, name, t, inputs);
     }
   }
 
-  // Tensors outside the layers: those before them from the first slice, those after them from the last.
+  // Tensors outside the layers: those before them from the first slice, those after them from the
+  // last.
   void plan_outside(const OpenSlice& open, bool after) {
     std::unordered_set<std::string_view> done;
     for (const Operandum& lead : open.sources) {
       for (const TensorInfo& tensor : checkpoint(lead.model).tensors) {
-        if (layer_of(lead.model, tensor) || after_layers(*facts_[lead.model].roles, tensor) != after) continue;
+        if (layer_of(lead.model, tensor) ||
+            after_layers(*facts_[lead.model].roles, tensor) != after)
+          continue;
         if (!done.insert(tensor.name).second) continue;
         std::vector<Candidate> inputs;
         for (const Operandum& source : open.sources) {
@@ -396,13 +430,23 @@ class Planner {
     }
   }
 
-  void plan_tensor(const OpenSlice& open, const std::string& name, double t, std::vector<Candidate> inputs) {
+  void plan_tensor(const OpenSlice& open, const std::string& name, double t,
+                   std::vector<Candidate> inputs) {
     if (!same_shape(name, inputs)) return;
-    PlannedTensor tensor{.name = name, .dtype = inputs[0].tensor->dtype, .shape = inputs[0].tensor->shape,
-                         .elements = inputs[0].tensor->elements, .rule = Rule::kMerged, .inputs = {},
-                         .parameters = nullptr, .working = inputs[0].tensor->dtype, .cast_first = replayed_,
-                         .arithmetic = Arithmetic::kExact, .shard = 0, .offset = 0};
-    const bool numbers = std::ranges::all_of(inputs, [](const Candidate& c) { return is_float(c.tensor->dtype); });
+    PlannedTensor tensor{.name = name,
+                         .dtype = inputs[0].tensor->dtype,
+                         .shape = inputs[0].tensor->shape,
+                         .elements = inputs[0].tensor->elements,
+                         .rule = Rule::kMerged,
+                         .inputs = {},
+                         .parameters = nullptr,
+                         .working = inputs[0].tensor->dtype,
+                         .cast_first = replayed_,
+                         .arithmetic = Arithmetic::kExact,
+                         .shard = 0,
+                         .offset = 0};
+    const bool numbers =
+        std::ranges::all_of(inputs, [](const Candidate& c) { return is_float(c.tensor->dtype); });
     if (!numbers) return plan_codes(std::move(tensor), inputs);
     const auto parameters = resolve_parameters(open, name, t, inputs);
     if (!parameters) return account(inputs, Rule::kRefused, "a parameter is missing");
@@ -421,7 +465,8 @@ class Planner {
                            fmt::format("{} is an arithmetic of two models, but \"{}\" has {}.",
                                        info(*arithmetic).name, printable(name), inputs.size()));
     }
-    if (!sensible(name, *parameters, open)) return account(inputs, Rule::kRefused, "its parameters make no sense");
+    if (!sensible(name, *parameters, open))
+      return account(inputs, Rule::kRefused, "its parameters make no sense");
     if (inputs.size() < open.sources.size()) note_absent(name, inputs.size(), open.sources.size());
     finish(std::move(tensor), inputs, "merged with those of the same name");
   }
@@ -429,13 +474,15 @@ class Planner {
   bool same_shape(const std::string& name, const std::vector<Candidate>& inputs) {
     for (const Candidate& input : inputs) {
       if (input.tensor->shape == inputs[0].tensor->shape) continue;
-      refuse_inputs(name, inputs,
-                    fmt::format("{}: tensor \"{}\" has shape {} in \"{}\" but {} in \"{}\"; tensors of different "
-                                "shapes are not merged (models with other vocabularies need their tokens matched "
-                                "first, which comes later).",
-                                file(), printable(name), to_string(inputs[0].tensor->shape),
-                                printable(inputs[0].source->source->model.text), to_string(input.tensor->shape),
-                                printable(input.source->source->model.text)));
+      refuse_inputs(
+          name, inputs,
+          fmt::format(
+              "{}: tensor \"{}\" has shape {} in \"{}\" but {} in \"{}\"; tensors of different "
+              "shapes are not merged (models with other vocabularies need their tokens matched "
+              "first, which comes later).",
+              file(), printable(name), to_string(inputs[0].tensor->shape),
+              printable(inputs[0].source->source->model.text), to_string(input.tensor->shape),
+              printable(input.source->source->model.text)));
       return false;
     }
     return true;
@@ -446,21 +493,23 @@ class Planner {
     if (plan_->recipe.method != "passthrough" && refuse_quantised(tensor.name, inputs)) return;
     for (const Candidate& input : inputs) {
       if (input.tensor->dtype == inputs[0].tensor->dtype) continue;
-      return refuse_inputs(tensor.name, inputs,
-                           fmt::format("{}: tensor \"{}\" is {} in \"{}\" but {} in \"{}\"; only floats of "
-                                       "different dtypes are merged.",
-                                       file(), printable(tensor.name), info(inputs[0].tensor->dtype).name,
-                                       printable(inputs[0].source->source->model.text),
-                                       info(input.tensor->dtype).name,
-                                       printable(input.source->source->model.text)));
+      return refuse_inputs(
+          tensor.name, inputs,
+          fmt::format("{}: tensor \"{}\" is {} in \"{}\" but {} in \"{}\"; only floats of "
+                      "different dtypes are merged.",
+                      file(), printable(tensor.name), info(inputs[0].tensor->dtype).name,
+                      printable(inputs[0].source->source->model.text),
+                      info(input.tensor->dtype).name, printable(input.source->source->model.text)));
     }
-    const auto base = std::ranges::find_if(inputs, [&](const Candidate& c) { return base_ && c.source->model == *base_; });
+    const auto base = std::ranges::find_if(
+        inputs, [&](const Candidate& c) { return base_ && c.source->model == *base_; });
     const Candidate chosen = base == inputs.end() ? inputs.front() : *base;
     tensor.rule = Rule::kCopied;
     tensor.parameters = shared({});
     for (const Candidate& input : inputs) {
       if (input.source != chosen.source) {
-        account({input}, Rule::kDropped, "not a float: it is copied from the base or the first model");
+        account({input}, Rule::kDropped,
+                "not a float: it is copied from the base or the first model");
       }
     }
     finish(std::move(tensor), {chosen}, "not a float: copied, not averaged");
@@ -468,12 +517,15 @@ class Planner {
 
   bool refuse_quantised(const std::string& name, const std::vector<Candidate>& inputs) {
     for (const Candidate& input : inputs) {
-      const auto scheme = quantised(checkpoint(input.source->model), *input.tensor, facts_[input.source->model].quantization);
+      const auto scheme = quantised(checkpoint(input.source->model), *input.tensor,
+                                    facts_[input.source->model].quantization);
       if (!scheme) continue;
-      refuse_inputs(name, inputs,
-                    fmt::format("{}: tensor \"{}\" of \"{}\" holds quantised codes about to be averaged as numbers "
-                                "({}); dequantise the model first.",
-                                file(), printable(name), printable(input.source->source->model.text), *scheme));
+      refuse_inputs(
+          name, inputs,
+          fmt::format(
+              "{}: tensor \"{}\" of \"{}\" holds quantised codes about to be averaged as numbers "
+              "({}); dequantise the model first.",
+              file(), printable(name), printable(input.source->source->model.text), *scheme));
       return true;
     }
     return false;
@@ -501,21 +553,25 @@ class Planner {
 
   // ---- parameters
 
-  std::optional<TensorParameters> resolve_parameters(const OpenSlice& open, const std::string& name, double t,
+  std::optional<TensorParameters> resolve_parameters(const OpenSlice& open, const std::string& name,
+                                                     double t,
                                                      const std::vector<Candidate>& inputs) {
     TensorParameters parameters;
     parameters.per_model.resize(inputs.size());
     bool complete = true;
     for (const ParameterInfo& about : plan_->method->describe().parameters) {
       if (!about.per_model) {
-        const auto value = look_up(about.name, {&open.slice->parameters, &plan_->recipe.parameters}, name, t);
-        if (value || about.standard) parameters.global.emplace(about.name, value ? *value : *about.standard);
+        const auto value =
+            look_up(about.name, {&open.slice->parameters, &plan_->recipe.parameters}, name, t);
+        if (value || about.standard)
+          parameters.global.emplace(about.name, value ? *value : *about.standard);
         continue;
       }
       for (size_t k = 0; k < inputs.size(); ++k) {
         const RecipeSource& source = *inputs[k].source->source;
-        const auto value =
-            look_up(about.name, {&source.parameters, &open.slice->parameters, &plan_->recipe.parameters}, name, t);
+        const auto value = look_up(
+            about.name, {&source.parameters, &open.slice->parameters, &plan_->recipe.parameters},
+            name, t);
         if (value || about.standard) {
           parameters.per_model[k].emplace(about.name, value ? *value : *about.standard);
         } else if (about.required) {
@@ -527,9 +583,10 @@ class Planner {
     return complete ? std::optional(std::move(parameters)) : std::nullopt;
   }
 
-  static std::optional<double> look_up(std::string_view parameter,
-                                       std::initializer_list<const std::vector<ParameterSetting>*> levels,
-                                       std::string_view tensor, double t) {
+  static std::optional<double> look_up(
+      std::string_view parameter,
+      std::initializer_list<const std::vector<ParameterSetting>*> levels, std::string_view tensor,
+      double t) {
     for (const auto* level : levels) {
       for (const ParameterSetting& setting : *level) {
         if (setting.name != parameter) continue;
@@ -540,22 +597,26 @@ class Planner {
   }
 
   void missing(std::string_view parameter, const RecipeSource& source, const std::string& tensor) {
-    const bool filtered = std::ranges::any_of(source.parameters, [&](const auto& s) { return s.name == parameter; });
-    problem_once(source.line,
-                 filtered
-                     ? fmt::format("no filter of the model's {} matches \"{}\"; end the list with `- value: …`",
-                                   parameter, printable(tensor))
-                     : fmt::format("the model \"{}\" has no {}, which {} needs; add `parameters: {{{}: …}}`",
-                                   printable(source.model.text), parameter, plan_->recipe.method, parameter),
-                 filtered ? tensor : std::string());
+    const bool filtered =
+        std::ranges::any_of(source.parameters, [&](const auto& s) { return s.name == parameter; });
+    problem_once(
+        source.line,
+        filtered
+            ? fmt::format(
+                  "no filter of the model's {} matches \"{}\"; end the list with `- value: …`",
+                  parameter, printable(tensor))
+            : fmt::format("the model \"{}\" has no {}, which {} needs; add `parameters: {{{}: …}}`",
+                          printable(source.model.text), parameter, plan_->recipe.method, parameter),
+        filtered ? tensor : std::string());
   }
 
-  bool sensible(const std::string& name, const TensorParameters& parameters, const OpenSlice& open) {
+  bool sensible(const std::string& name, const TensorParameters& parameters,
+                const OpenSlice& open) {
     const auto reason = plan_->method->check(parameters);
     if (!reason) return true;
     if (replayed_) {
-      warn_once(fmt::format("{}, line {}: {} (as {} does, infinities and NaN will be written).", file(),
-                            open.slice->line, *reason, plan_->arithmetic));
+      warn_once(fmt::format("{}, line {}: {} (as {} does, infinities and NaN will be written).",
+                            file(), open.slice->line, *reason, plan_->arithmetic));
       return true;
     }
     problem_once(open.slice->line, *reason, name);
@@ -573,7 +634,8 @@ class Planner {
   // ---- accounting
 
   uint32_t reason(std::string_view text) {
-    const auto [it, fresh] = reasons_.try_emplace(std::string(text), static_cast<uint32_t>(plan_->reasons.size()));
+    const auto [it, fresh] =
+        reasons_.try_emplace(std::string(text), static_cast<uint32_t>(plan_->reasons.size()));
     if (fresh) plan_->reasons.emplace_back(text);
     return it->second;
   }
@@ -585,13 +647,15 @@ class Planner {
     }
   }
 
-  void refuse_inputs(const std::string& name, const std::vector<Candidate>& inputs, const std::string& sentence) {
+  void refuse_inputs(const std::string& name, const std::vector<Candidate>& inputs,
+                     const std::string& sentence) {
     problem(sentence, name);
     account(inputs, Rule::kRefused, "see the problems");
   }
 
   void finish(PlannedTensor tensor, const std::vector<Candidate>& inputs, std::string_view why) {
-    for (const Candidate& input : inputs) tensor.inputs.push_back({input.source->slot, input.tensor});
+    for (const Candidate& input : inputs)
+      tensor.inputs.push_back({input.source->slot, input.tensor});
     account(inputs, tensor.rule, why);
     plan_->tensors.push_back(std::move(tensor));
   }
@@ -606,14 +670,15 @@ class Planner {
         const auto place = layer_of(m, tensor);
         plan_->accounting.push_back(
             {m, &tensor, Rule::kDropped,
-             reason(!named ? "the model only lends its configuration"
+             reason(!named  ? "the model only lends its configuration"
                     : place ? "its layer is in no slice"
-                            : "tensors before the layers come from the first slice, those after them from the last")});
+                            : "tensors before the layers come from the first slice, those after "
+                              "them from the last")});
       }
     }
     // By model, then file order; a tensor used several times is listed once for each rule.
-    std::ranges::stable_sort(plan_->accounting, [](const AccountedTensor& a, const AccountedTensor& b) {
-      return a.model != b.model ? a.model < b.model : a.tensor < b.tensor;
+    std::ranges::sort(plan_->accounting, {}, [](const AccountedTensor& a) {
+      return std::tuple(a.model, a.tensor, a.rule, a.reason);
     });
     const auto repeated = std::ranges::unique(plan_->accounting, [](const auto& a, const auto& b) {
       return a.model == b.model && a.tensor == b.tensor && a.rule == b.rule;
@@ -621,8 +686,8 @@ class Planner {
     plan_->accounting.erase(repeated.begin(), repeated.end());
     if (absent_ > 0) {
       plan_->warnings.push_back(fmt::format(
-          "{} tensor{} missing in some models and merged from those that have {}, first {}.", absent_,
-          absent_ == 1 ? " is" : "s are", absent_ == 1 ? "it" : "them", first_absent_));
+          "{} tensor{} missing in some models and merged from those that have {}, first {}.",
+          absent_, absent_ == 1 ? " is" : "s are", absent_ == 1 ? "it" : "them", first_absent_));
     }
   }
 
@@ -643,9 +708,10 @@ class Planner {
         first = *std::move(text);
         first_model = m;
       } else if (*text != *first) {
-        warn_once(fmt::format("The tokenizers of \"{}\" and \"{}\" differ: rows of their embeddings may stand for "
-                              "different tokens.",
-                              printable(plan_->models[first_model].ref), printable(plan_->models[m].ref)));
+        warn_once(fmt::format(
+            "The tokenizers of \"{}\" and \"{}\" differ: rows of their embeddings may stand for "
+            "different tokens.",
+            printable(plan_->models[first_model].ref), printable(plan_->models[m].ref)));
       }
     }
   }
@@ -664,9 +730,11 @@ class Planner {
       filled += bytes;
       plan_->tensors[i].shard = static_cast<uint32_t>(starts.size() - 1);
     }
-    if (plan_->tensors.empty() && plan_->problems.empty()) problem(fmt::format("{}: the models have no tensors.", file()));
+    if (plan_->tensors.empty() && plan_->problems.empty())
+      problem(fmt::format("{}: the models have no tensors.", file()));
     for (size_t s = 0; s < starts.size(); ++s) {
-      const uint32_t end = s + 1 < starts.size() ? starts[s + 1] : static_cast<uint32_t>(plan_->tensors.size());
+      const uint32_t end =
+          s + 1 < starts.size() ? starts[s + 1] : static_cast<uint32_t>(plan_->tensors.size());
       add_shard(s, starts.size(), starts[s], end);
     }
   }
@@ -674,14 +742,16 @@ class Planner {
   void add_shard(size_t s, size_t of, uint32_t first, uint32_t end) {
     std::vector<StoredTensor> stored;
     for (uint32_t i = first; i < end; ++i) {
-      stored.push_back({plan_->tensors[i].name, plan_->tensors[i].dtype, plan_->tensors[i].shape, 0, 0});
+      stored.push_back(
+          {plan_->tensors[i].name, plan_->tensors[i].dtype, plan_->tensors[i].shape, 0, 0});
     }
     std::string header = write_safetensors_header(stored, {{"format", "pt"}}, kAlignment);
     for (uint32_t i = first; i < end; ++i) plan_->tensors[i].offset = stored[i - first].offset;
-    const uint64_t bytes = stored.empty() ? header.size() : stored.back().offset + stored.back().bytes;
-    plan_->shards.push_back({of == 1 ? "model.safetensors"
-                                     : fmt::format("model-{:05}-of-{:05}.safetensors", s + 1, of),
-                             std::move(header), bytes, first, end - first});
+    const uint64_t bytes =
+        stored.empty() ? header.size() : stored.back().offset + stored.back().bytes;
+    plan_->shards.push_back(
+        {of == 1 ? "model.safetensors" : fmt::format("model-{:05}-of-{:05}.safetensors", s + 1, of),
+         std::move(header), bytes, first, end - first});
   }
 
   void write_config() {
@@ -699,9 +769,9 @@ class Planner {
   std::optional<uint32_t> base_;
   std::vector<OpenSlice> slices_;
   std::vector<ModelFacts> facts_;
-  std::map<std::string, uint32_t> opened_;                       // canonical path -> model
-  std::map<std::pair<uint32_t, uint32_t>, uint32_t> slots_;      // (model, occurrence) -> slot
-  std::vector<LayerSource> stack_;                               // per output layer
+  std::map<std::string, uint32_t> opened_;                   // canonical path -> model
+  std::map<std::pair<uint32_t, uint32_t>, uint32_t> slots_;  // (model, occurrence) -> slot
+  std::vector<LayerSource> stack_;                           // per output layer
   std::map<std::string, uint32_t, std::less<>> reasons_;
   std::map<std::pair<decltype(TensorParameters::per_model), decltype(TensorParameters::global)>,
            std::shared_ptr<const TensorParameters>>

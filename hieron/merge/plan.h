@@ -1,12 +1,13 @@
-// What a recipe will do, from headers alone: every output tensor with its inputs, its resolved parameters, its
-// shard and byte offset; every input tensor with what becomes of it. No weight is read.
+// What a recipe will do, from headers alone: every output tensor with its inputs, its resolved
+// parameters, its shard and byte offset; every input tensor with what becomes of it. No weight is
+// read.
 //
-// A plan is a pure function of the recipe, the options and the models' headers. Its digest names the work: an
-// interrupted merge is continued only by the same plan.
+// A plan is a pure function of the recipe, the options and the models' headers. Its digest names
+// the work: an interrupted merge is continued only by the same plan.
 //
-// Order: output tensors follow the file order of the leading input (layer stacks: slice by slice, layer by layer),
-// and shards are filled greedily in that order. So a merge reads every input from front to back and writes every
-// shard from front to back, whatever the tensors are called.
+// Order: output tensors follow the file order of the leading input (layer stacks: slice by slice,
+// layer by layer), and shards are filled greedily in that order. So a merge reads every input from
+// front to back and writes every shard from front to back, whatever the tensors are called.
 #pragma once
 
 #include <cstdint>
@@ -25,8 +26,8 @@
 namespace hieron {
 
 struct PlanOptions {
-  std::optional<std::string> arithmetic;      // over the recipe's own
-  uint64_t shard_bytes = 5'000'000'000;       // of tensor data; a larger tensor has a shard of its own
+  std::optional<std::string> arithmetic;  // over the recipe's own
+  uint64_t shard_bytes = 5'000'000'000;   // of tensor data; a larger tensor has a shard of its own
 };
 
 // A model of the recipe, opened once however often it is named.
@@ -35,8 +36,8 @@ struct PlannedModel {
   std::shared_ptr<const Checkpoint> checkpoint;
 };
 
-// One operand of an output tensor. Slots are the columns of the walk: a model has as many as it has operands in
-// one slice (one, unless a recipe merges a model with other layers of itself).
+// One operand of an output tensor. Slots are the columns of the walk: a model has as many as it has
+// operands in one slice (one, unless a recipe merges a model with other layers of itself).
 struct PlannedInput {
   uint32_t slot;
   const TensorInfo* tensor;
@@ -53,7 +54,7 @@ struct PlannedTensor {
   Rule rule;                         // kMerged: method.apply; kCopied: the first input's bytes
   std::vector<PlannedInput> inputs;  // in input order, those present
   std::shared_ptr<const TensorParameters> parameters;  // one map per input; shared by tensors alike
-  DType working;                     // inputs are cast to it first if `cast_first`, and the result rounded to it
+  DType working;  // inputs are cast to it first if `cast_first`, and the result rounded to it
   bool cast_first;
   Arithmetic arithmetic;
   uint32_t shard;
@@ -63,10 +64,10 @@ struct PlannedTensor {
 };
 
 struct PlannedShard {
-  std::string name;        // model-00001-of-00003.safetensors, or model.safetensors
-  std::string header;      // the bytes before the data
-  uint64_t bytes;          // of the file
-  uint32_t first, count;   // into Plan::tensors
+  std::string name;       // model-00001-of-00003.safetensors, or model.safetensors
+  std::string header;     // the bytes before the data
+  uint64_t bytes;         // of the file
+  uint32_t first, count;  // into Plan::tensors
 };
 
 // What becomes of one tensor of one model.
@@ -93,18 +94,18 @@ struct Plan {
   std::vector<PlannedShard> shards;
   std::vector<AccountedTensor> accounting;  // by model, then file order
   std::vector<std::string> reasons;
-  uint32_t donor = 0;                       // model whose config and tokenizer files are copied
-  std::string config_json;                  // the output's; empty if the donor has none
-  std::vector<Problem> problems;            // a plan with any cannot be executed
+  uint32_t donor = 0;             // model whose config and tokenizer files are copied
+  std::string config_json;        // the output's; empty if the donor has none
+  std::vector<Problem> problems;  // a plan with any cannot be executed
   std::vector<std::string> warnings;
 
-  uint64_t output_bytes() const;    // Σ shard files
-  std::string to_json() const;      // canonical: the same plan gives the same bytes
-  std::string digest() const;       // SHA-256 of the part of to_json() that decides the output
+  uint64_t output_bytes() const;  // Σ shard files
+  std::string to_json() const;    // canonical: the same plan gives the same bytes
+  std::string digest() const;     // SHA-256 of the part of to_json() that decides the output
 };
 
-// Opens the models and plans. An Error only where there is nothing to plan (no model can be opened, a bad
-// option); everything else that is wrong is in Plan::problems.
+// Opens the models and plans. An Error only where there is nothing to plan (no model can be opened,
+// a bad option); everything else that is wrong is in Plan::problems.
 Result<std::shared_ptr<const Plan>> make_plan(Recipe recipe, const PlanOptions& options = {});
 
 // The first problem as an Error that counts the others; success if there are none.

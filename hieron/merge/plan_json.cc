@@ -1,5 +1,5 @@
-// The plan as JSON (schema hieron.plan/1). Written piece by piece: a plan of 140,000 tensors makes tens of
-// megabytes of text, which its digest need not hold at once.
+// The plan as JSON (schema hieron.plan/1). Written piece by piece: a plan of 140,000 tensors makes
+// tens of megabytes of text, which its digest need not hold at once.
 #include <fmt/format.h>
 
 #include <functional>
@@ -31,13 +31,15 @@ std::string parameters_json(const Method& method, const TensorParameters& parame
     const std::string separator = text.empty() ? "" : ",";
     if (!about.per_model) {
       const auto it = parameters.global.find(about.name);
-      if (it != parameters.global.end()) text += fmt::format("{}\"{}\":{}", separator, about.name, shortest(it->second));
+      if (it != parameters.global.end())
+        text += fmt::format("{}\"{}\":{}", separator, about.name, shortest(it->second));
       continue;
     }
     std::string values;
     for (const auto& model : parameters.per_model) {
       const auto it = model.find(about.name);
-      values += fmt::format("{}{}", values.empty() ? "" : ",", it == model.end() ? "null" : shortest(it->second));
+      values += fmt::format("{}{}", values.empty() ? "" : ",",
+                            it == model.end() ? "null" : shortest(it->second));
     }
     text += fmt::format("{}\"{}\":[{}]", separator, about.name, values);
   }
@@ -47,8 +49,8 @@ std::string parameters_json(const Method& method, const TensorParameters& parame
 std::string inputs_json(const Plan& plan, const PlannedTensor& tensor) {
   std::string text;
   for (const PlannedInput& input : tensor.inputs) {
-    text += fmt::format("{}{{\"model\":{},\"tensor\":{}}}", text.empty() ? "" : ",", plan.slots[input.slot],
-                        json_text(input.tensor->name));
+    text += fmt::format("{}{{\"model\":{},\"tensor\":{}}}", text.empty() ? "" : ",",
+                        plan.slots[input.slot], json_text(input.tensor->name));
   }
   return "[" + text + "]";
 }
@@ -63,7 +65,8 @@ void write_models(const Plan& plan, bool refs, const Sink& out) {
     out("\"files\":[");
     for (size_t f = 0; f < model.checkpoint->files.size(); ++f) {
       const CheckpointFile& file = model.checkpoint->files[f];
-      out(fmt::format("{}{{\"path\":{},\"bytes\":{}}}", f ? "," : "", json_text(file.path), file.bytes));
+      out(fmt::format("{}{{\"path\":{},\"bytes\":{}}}", f ? "," : "", json_text(file.path),
+                      file.bytes));
     }
     out("]}");
   }
@@ -74,17 +77,19 @@ void write_tensors(const Plan& plan, const Sink& out) {
   out("\"shards\":[");
   for (size_t s = 0; s < plan.shards.size(); ++s) {
     const PlannedShard& shard = plan.shards[s];
-    out(fmt::format("{}{{\"name\":{},\"bytes\":{},\"tensors\":{}}}", s ? "," : "", json_text(shard.name), shard.bytes,
-                    shard.count));
+    out(fmt::format("{}{{\"name\":{},\"bytes\":{},\"tensors\":{}}}", s ? "," : "",
+                    json_text(shard.name), shard.bytes, shard.count));
   }
   out("],\"tensors\":[");
   for (size_t i = 0; i < plan.tensors.size(); ++i) {
     const PlannedTensor& t = plan.tensors[i];
-    out(fmt::format("{}\n{{\"name\":{},\"dtype\":\"{}\",\"shape\":{},\"rule\":\"{}\",\"inputs\":{},\"parameters\":{},"
-                    "\"arithmetic\":\"{}\",\"working\":\"{}\",\"shard\":{},\"offset\":{}}}",
-                    i ? "," : "", json_text(t.name), info(t.dtype).name, shape_json(t.shape), name(t.rule),
-                    inputs_json(plan, t), parameters_json(*plan.method, *t.parameters), info(t.arithmetic).name,
-                    info(t.working).name, t.shard, t.offset));
+    out(fmt::format(
+        "{}\n{{\"name\":{},\"dtype\":\"{}\",\"shape\":{},\"rule\":\"{}\",\"inputs\":{},"
+        "\"parameters\":{},"
+        "\"arithmetic\":\"{}\",\"working\":\"{}\",\"shard\":{},\"offset\":{}}}",
+        i ? "," : "", json_text(t.name), info(t.dtype).name, shape_json(t.shape), name(t.rule),
+        inputs_json(plan, t), parameters_json(*plan.method, *t.parameters), info(t.arithmetic).name,
+        info(t.working).name, t.shard, t.offset));
   }
   out("]");
 }
@@ -93,14 +98,16 @@ void write_accounting(const Plan& plan, const Sink& out) {
   out("\"accounting\":[");
   for (size_t i = 0; i < plan.accounting.size(); ++i) {
     const AccountedTensor& a = plan.accounting[i];
-    out(fmt::format("{}\n{{\"model\":{},\"tensor\":{},\"rule\":\"{}\",\"reason\":{}}}", i ? "," : "", a.model,
-                    json_text(a.tensor->name), name(a.rule), json_text(plan.reasons[a.reason])));
+    out(fmt::format("{}\n{{\"model\":{},\"tensor\":{},\"rule\":\"{}\",\"reason\":{}}}",
+                    i ? "," : "", a.model, json_text(a.tensor->name), name(a.rule),
+                    json_text(plan.reasons[a.reason])));
   }
   out("],\"problems\":[");
   for (size_t i = 0; i < plan.problems.size(); ++i) {
     const Problem& p = plan.problems[i];
-    out(fmt::format("{}{{\"sentence\":{},\"tensor\":{},\"line\":{}}}", i ? "," : "", json_text(p.sentence),
-                    p.tensor.empty() ? "null" : json_text(p.tensor), p.line ? std::to_string(p.line) : "null"));
+    out(fmt::format("{}{{\"sentence\":{},\"tensor\":{},\"line\":{}}}", i ? "," : "",
+                    json_text(p.sentence), p.tensor.empty() ? "null" : json_text(p.tensor),
+                    p.line ? std::to_string(p.line) : "null"));
   }
   out("],\"warnings\":[");
   for (size_t i = 0; i < plan.warnings.size(); ++i) {
@@ -114,9 +121,12 @@ void write_accounting(const Plan& plan, const Sink& out) {
 std::string Plan::to_json() const {
   std::string text;
   const Sink out = [&text](std::string_view piece) { text += piece; };
-  out(fmt::format("{{\"schema\":\"hieron.plan/1\",\"recipe\":{},\"method\":\"{}\",\"arithmetic\":{},\"donor\":{},"
+  out(
+      fmt::format("{{\"schema\":\"hieron.plan/"
+                  "1\",\"recipe\":{},\"method\":\"{}\",\"arithmetic\":{},\"donor\":{},"
                   "\"output_bytes\":{},",
-                  json_text(recipe.file), method->describe().name, json_text(arithmetic), donor, output_bytes()));
+                  json_text(recipe.file), method->describe().name, json_text(arithmetic), donor,
+                  output_bytes()));
   write_models(*this, true, out);
   out(",");
   write_tensors(*this, out);
@@ -129,9 +139,11 @@ std::string Plan::to_json() const {
 std::string Plan::digest() const {
   Sha256 hash;
   const Sink out = [&hash](std::string_view piece) { hash.update(piece); };
-  out(fmt::format("{{\"version\":\"{}\",\"method\":\"{}\",\"arithmetic\":{},\"donor\":{},\"config\":{},\"recipe\":{},",
-                  HIERON_VERSION, method->describe().name, json_text(arithmetic), donor, json_text(config_json),
-                  json_text(recipe.text)));
+  out(
+      fmt::format("{{\"version\":\"{}\",\"method\":\"{}\",\"arithmetic\":{},\"donor\":{},"
+                  "\"config\":{},\"recipe\":{},",
+                  HIERON_VERSION, method->describe().name, json_text(arithmetic), donor,
+                  json_text(config_json), json_text(recipe.text)));
   write_models(*this, false, out);
   out(",");
   write_tensors(*this, out);

@@ -10,23 +10,24 @@
 namespace hieron {
 namespace {
 
-// What stands beside the codes, by scheme: the end of the code tensor's name, and of its companion's.
+// What stands beside the codes, by scheme: the end of the code tensor's name, and of its
+// companion's.
 struct Companion {
   std::string_view codes, companion;
 };
 
 constexpr std::array<Companion, 12> kCompanions{{
-    {"weight", "weight_scale_inv"},      // DeepSeek and Qwen FP8
-    {"weight", "weight_scale"},          // compressed-tensors, modelopt
-    {"weight", "qscale_weight"},         // Mistral FP8
-    {"weight", "weight.absmax"},         // bitsandbytes 4 bit
-    {"weight", "SCB"},                   // bitsandbytes 8 bit
-    {"weight_packed", "weight_scale"},   // compressed-tensors
-    {"qweight", "scales"},               // GPTQ, AWQ
-    {"qzeros", "qweight"},               //
-    {"g_idx", "qweight"},                //
-    {"blocks", "scales"},                // MXFP4
-    {"scales", "blocks"},                //
+    {"weight", "weight_scale_inv"},     // DeepSeek and Qwen FP8
+    {"weight", "weight_scale"},         // compressed-tensors, modelopt
+    {"weight", "qscale_weight"},        // Mistral FP8
+    {"weight", "weight.absmax"},        // bitsandbytes 4 bit
+    {"weight", "SCB"},                  // bitsandbytes 8 bit
+    {"weight_packed", "weight_scale"},  // compressed-tensors
+    {"qweight", "scales"},              // GPTQ, AWQ
+    {"qzeros", "qweight"},              //
+    {"g_idx", "qweight"},               //
+    {"blocks", "scales"},               // MXFP4
+    {"scales", "blocks"},               //
     {"gate_up_proj", "gate_up_proj_scale_inv"},
 }};
 

@@ -7,6 +7,7 @@
 #include <charconv>
 #include <cmath>
 #include <filesystem>
+#include <tuple>
 
 #include "hieron/core/text.h"
 #include "hieron/io/file.h"
@@ -22,8 +23,9 @@ using yaml::Kind;
 using yaml::Node;
 
 constexpr std::array<std::string_view, 14> kTopKeys{
-    "models",  "slices",           "modules",   "merge_method",  "base_model",      "parameters", "dtype",
-    "out_dtype", "tokenizer_source", "tokenizer", "chat_template", "residual_weight", "name",       "hieron"};
+    "models", "slices",    "modules",          "merge_method", "base_model",    "parameters",
+    "dtype",  "out_dtype", "tokenizer_source", "tokenizer",    "chat_template", "residual_weight",
+    "name",   "hieron"};
 constexpr std::array<std::string_view, 4> kSourceKeys{"model", "layer_range", "parameters",
                                                       "residual_weight"};
 constexpr std::array<std::string_view, 4> kSliceKeys{"sources", "base_model", "parameters",
@@ -33,18 +35,55 @@ constexpr std::array<std::string_view, 5> kModelKeys{"model", "path", "revision"
                                                      "override_architecture"};
 constexpr std::array<std::string_view, 3> kHieronKeys{"arithmetic", "seed", "threads"};
 
-// What mergekit's methods call their parameters; a recipe often carries some that its method ignores.
-constexpr std::array<std::string_view, 24> kParameterNames{
-    "weight",       "density",           "lambda",           "normalize",  "rescale",     "int8_mask",
-    "t",            "scale",             "gamma",            "epsilon",    "filter_wise", "select_topk",
-    "eps",          "normalize_weights", "nuslerp_row_wise", "max_iter",   "tol",         "nuslerp_flatten",
-    "embed_slerp",  "r",                 "alpha",            "noise_scale", "rescale_norm", "sparsification"};
+// What mergekit's methods call their parameters; a recipe often carries some that its method
+// ignores.
+constexpr std::array<std::string_view, 24> kParameterNames{"weight",
+                                                           "density",
+                                                           "lambda",
+                                                           "normalize",
+                                                           "rescale",
+                                                           "int8_mask",
+                                                           "t",
+                                                           "scale",
+                                                           "gamma",
+                                                           "epsilon",
+                                                           "filter_wise",
+                                                           "select_topk",
+                                                           "eps",
+                                                           "normalize_weights",
+                                                           "nuslerp_row_wise",
+                                                           "max_iter",
+                                                           "tol",
+                                                           "nuslerp_flatten",
+                                                           "embed_slerp",
+                                                           "r",
+                                                           "alpha",
+                                                           "noise_scale",
+                                                           "rescale_norm",
+                                                           "sparsification"};
 
-constexpr std::array<std::string_view, 22> kMergekitMethods{
-    "linear",       "slerp",      "nuslerp",          "multislerp",   "karcher",     "task_arithmetic",
-    "ties",         "dare_ties",  "dare_linear",      "breadcrumbs",  "breadcrumbs_ties", "della",
-    "della_linear", "model_stock", "nearswap",        "sce",          "ram",         "ramplus_tl",
-    "arcee_fusion", "passthrough", "core_space",      "cabs"};
+constexpr std::array<std::string_view, 22> kMergekitMethods{"linear",
+                                                            "slerp",
+                                                            "nuslerp",
+                                                            "multislerp",
+                                                            "karcher",
+                                                            "task_arithmetic",
+                                                            "ties",
+                                                            "dare_ties",
+                                                            "dare_linear",
+                                                            "breadcrumbs",
+                                                            "breadcrumbs_ties",
+                                                            "della",
+                                                            "della_linear",
+                                                            "model_stock",
+                                                            "nearswap",
+                                                            "sce",
+                                                            "ram",
+                                                            "ramplus_tl",
+                                                            "arcee_fusion",
+                                                            "passthrough",
+                                                            "core_space",
+                                                            "cabs"};
 
 std::optional<double> parse_number(std::string_view text) {
   if (text.starts_with('+')) text.remove_prefix(1);
@@ -56,7 +95,8 @@ std::optional<double> parse_number(std::string_view text) {
 
 std::optional<bool> parse_boolean(std::string_view text) {
   std::string low(text);
-  std::ranges::transform(low, low.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  std::ranges::transform(low, low.begin(),
+                         [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   if (low == "true" || low == "yes" || low == "on") return true;
   if (low == "false" || low == "no" || low == "off") return false;
   return {};
@@ -69,7 +109,8 @@ std::optional<double> number_or_boolean(const Node& node) {
   return {};
 }
 
-// A word that is nearly one of the candidates. Short words are left alone: any two letters are near any other.
+// A word that is nearly one of the candidates. Short words are left alone: any two letters are near
+// any other.
 std::string_view near_miss(std::string_view word, std::span<const std::string_view> candidates) {
   if (word.size() < 3) return {};
   const std::string_view found = nearest(word, candidates, word.size() < 5 ? 1 : 2);
@@ -97,13 +138,14 @@ class Reader {
     recipe_.base_model = read_model(root.find("base_model"));
     recipe_.parameters = read_parameters(root.find("parameters"));
     if (root.find("residual_weight")) {
-      warn(root.find("residual_weight")->line, "residual_weight has no effect, in mergekit neither");
+      warn(root.find("residual_weight")->line,
+           "residual_weight has no effect, in mergekit neither");
     }
   }
 
   Result<Recipe> finish(std::string_view text) {
     if (!problems_.empty()) {
-      std::ranges::stable_sort(problems_, {}, &Finding::line);
+      std::ranges::sort(problems_, {}, [](const Finding& f) { return std::tie(f.line, f.clause); });
       const Finding& first = problems_.front();
       Error error{ErrorCode::kRefused,
                   fmt::format("{}, line {}: {}.", recipe_.file, first.line, first.clause),
@@ -130,9 +172,12 @@ class Reader {
 
   bool other_kind(const Node& root) {
     if (root.find("experts") || root.find("gate_mode")) {
-      problem(root.line, "this is a mergekit-moe recipe (experts); building experts from dense models comes later");
+      problem(root.line,
+              "this is a mergekit-moe recipe (experts); building experts from dense models comes "
+              "later");
     } else if (root.find("genome")) {
-      problem(root.line, "this is a mergekit-evolve recipe (genome); searching for recipes comes later");
+      problem(root.line,
+              "this is a mergekit-evolve recipe (genome); searching for recipes comes later");
     } else {
       return false;
     }
@@ -140,7 +185,8 @@ class Reader {
   }
 
   // An unknown key that is nearly a known one is a typing error; any other is only mentioned.
-  void check_keys(const Node& node, std::span<const std::string_view> known, std::string_view where) {
+  void check_keys(const Node& node, std::span<const std::string_view> known,
+                  std::string_view where) {
     for (const yaml::Entry& entry : node.entries) {
       if (std::ranges::find(known, entry.key) != known.end()) continue;
       unknown(entry.line, fmt::format("unknown key \"{}\" in {}", printable(entry.key), where),
@@ -152,7 +198,8 @@ class Reader {
     if (meant.empty()) {
       warn(line, what + "; it has no effect");
     } else if (lenient_) {
-      warn(line, fmt::format("{}; it has no effect, as in mergekit (did you mean \"{}\"?)", what, meant));
+      warn(line,
+           fmt::format("{}; it has no effect, as in mergekit (did you mean \"{}\"?)", what, meant));
     } else {
       problem(line, fmt::format("{}; did you mean \"{}\"?", what, meant));
     }
@@ -170,7 +217,8 @@ class Reader {
     }
     if (const Node* seed = node->find("seed")) recipe_.seed = seed->text;
     if (const Node* threads = node->find("threads")) {
-      const auto count = threads->kind == Kind::kScalar ? parse_number(threads->text) : std::nullopt;
+      const auto count =
+          threads->kind == Kind::kScalar ? parse_number(threads->text) : std::nullopt;
       if (!count || *count < 1 || *count > 4096 || *count != std::floor(*count)) {
         return problem(threads->line, "hieron.threads must be a whole number from 1 to 4096");
       }
@@ -196,13 +244,17 @@ class Reader {
     if (method_) return true;
     const std::string shown = printable(node->text);
     if (std::ranges::find(kMergekitMethods, node->text) != kMergekitMethods.end()) {
-      problem(node->line, fmt::format("merge_method \"{}\" is known to mergekit, but not built here yet", shown));
+      problem(
+          node->line,
+          fmt::format("merge_method \"{}\" is known to mergekit, but not built here yet", shown));
       return false;
     }
     const std::string_view meant = near_miss(node->text, kMergekitMethods);
-    problem(node->line, meant.empty()
-                            ? fmt::format("unknown merge_method \"{}\"; `hieron methods` lists those there are", shown)
-                            : fmt::format("unknown merge_method \"{}\"; did you mean \"{}\"?", shown, meant));
+    problem(node->line,
+            meant.empty()
+                ? fmt::format("unknown merge_method \"{}\"; `hieron methods` lists those there are",
+                              shown)
+                : fmt::format("unknown merge_method \"{}\"; did you mean \"{}\"?", shown, meant));
     return false;
   }
 
@@ -212,8 +264,13 @@ class Reader {
     if (const Node* modules = root.find("modules")) {
       return problem(modules->line, "modules: (models of several parts) come later");
     }
-    if (models && slices) return problem(slices->line, "models and slices exclude each other; keep one of them");
-    if (!models && !slices) return problem(root.line, "neither models nor slices; say what is to be merged");
+    if (models && slices)
+      return problem(slices->line, "models and slices exclude each other; keep one of them");
+    if (!models && !slices) {
+      if (problems_.empty())
+        problem(root.line, "neither models nor slices; say what is to be merged");
+      return;  // a misspelt key says it better
+    }
     if (models) {
       RecipeSlice slice;
       slice.line = models->line;
@@ -300,7 +357,8 @@ class Reader {
     return ref;
   }
 
-  // path[@revision][+adapter[@revision]]; whether such a path exists as it stands is for the plan to see.
+  // path[@revision][+adapter[@revision]]; whether such a path exists as it stands is for the plan
+  // to see.
   static ModelRef split_ref(const std::string& text, int line) {
     ModelRef ref{.text = text, .path = text, .revision = {}, .adapter = {}, .line = line};
     if (const size_t plus = ref.path.find('+'); plus != std::string::npos) {
@@ -354,11 +412,13 @@ class Reader {
       names.push_back(info.name);
     }
     if (std::ranges::find(kParameterNames, entry.key) != kParameterNames.end()) {
-      warn(entry.line, fmt::format("the parameter \"{}\" has no effect in {}", entry.key, recipe_.method));
+      warn(entry.line,
+           fmt::format("the parameter \"{}\" has no effect in {}", entry.key, recipe_.method));
       return false;
     }
     names.insert(names.end(), kParameterNames.begin(), kParameterNames.end());
-    unknown(entry.line, fmt::format("unknown parameter \"{}\" of {}", printable(entry.key), recipe_.method),
+    unknown(entry.line,
+            fmt::format("unknown parameter \"{}\" of {}", printable(entry.key), recipe_.method),
             near_miss(entry.key, names));
     return false;
   }
@@ -373,7 +433,8 @@ class Reader {
     for (const yaml::NodePtr& item : node.items) {
       const Node* value = item->kind == Kind::kMapping ? item->find("value") : nullptr;
       if (!value) {
-        problem(item->line, fmt::format("each entry of {} needs a value: {{filter: …, value: …}}", setting.name));
+        problem(item->line, fmt::format("each entry of {} needs a value: {{filter: …, value: …}}",
+                                        setting.name));
         continue;
       }
       check_keys(*item, kRuleKeys, "a filter");
@@ -398,9 +459,11 @@ class Reader {
       rule.values.push_back(*value);
       return rule;
     }
-    problem(node.line, fmt::format("{} must be a finite number, true or false, a list of numbers (a gradient over "
-                                   "the layers), or a list of {{filter, value}}",
-                                   setting.name));
+    problem(
+        node.line,
+        fmt::format("{} must be a finite number, true or false, a list of numbers (a gradient over "
+                    "the layers), or a list of {{filter, value}}",
+                    setting.name));
     return std::nullopt;
   }
 
@@ -416,27 +479,33 @@ class Reader {
     const auto at = std::ranges::find(names, node->text);
     if (at != names.end()) return values[static_cast<size_t>(at - names.begin())];
     const std::string_view meant = near_miss(node->text, names);
-    problem(node->line, fmt::format("{}: \"{}\" is none of bfloat16, float16 and float32{}", key, printable(node->text),
-                                    meant.empty() ? "" : fmt::format("; did you mean \"{}\"?", meant)));
+    problem(node->line,
+            fmt::format("{}: \"{}\" is none of bfloat16, float16 and float32{}", key,
+                        printable(node->text),
+                        meant.empty() ? "" : fmt::format("; did you mean \"{}\"?", meant)));
     return std::nullopt;
   }
 
   void read_tokenizer(const Node& root) {
     if (const Node* source = root.find("tokenizer_source"); source && source->text != "base") {
-      problem(source->line, fmt::format("tokenizer_source: {} needs the tokens of the models matched to one another, "
-                                        "which comes later; use base, or leave it out",
-                                        printable(source->text.empty() ? "(a mapping)" : source->text)));
+      problem(
+          source->line,
+          fmt::format("tokenizer_source: {} needs the tokens of the models matched to one another, "
+                      "which comes later; use base, or leave it out",
+                      printable(source->text.empty() ? "(a mapping)" : source->text)));
     }
     if (const Node* tokenizer = root.find("tokenizer")) {
       const Node* source = tokenizer->find("source");
       const bool plain = source && source->text == "base" && tokenizer->entries.size() == 1;
       if (!plain) {
-        problem(tokenizer->line, "tokenizer: needs the tokens of the models matched to one another, which comes "
-                                 "later; use tokenizer_source: base, or leave it out");
+        problem(tokenizer->line,
+                "tokenizer: needs the tokens of the models matched to one another, which comes "
+                "later; use tokenizer_source: base, or leave it out");
       }
     }
     if (const Node* chat = root.find("chat_template")) {
-      problem(chat->line, "chat_template comes later; leave it out, and the base model's is copied");
+      problem(chat->line,
+              "chat_template comes later; leave it out, and the base model's is copied");
     }
   }
 

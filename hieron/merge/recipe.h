@@ -1,6 +1,8 @@
-// A recipe as the user wrote it: mergekit's YAML, checked and given line numbers. No model is opened here.
+// A recipe as the user wrote it: mergekit's YAML, checked and given line numbers. No model is
+// opened here.
 //
-// The language is described in docs/recipes.md. What a merge makes of a recipe is the Plan (plan.h).
+// The language is described in docs/recipes.md. What a merge makes of a recipe is the Plan
+// (plan.h).
 #pragma once
 
 #include <cstdint>
@@ -15,8 +17,8 @@
 
 namespace hieron {
 
-// One value of a parameter, for the tensors whose name contains `filter` (empty: all). One number holds
-// everywhere; several are a gradient over depth.
+// One value of a parameter, for the tensors whose name contains `filter` (empty: all). One number
+// holds everywhere; several are a gradient over depth.
 struct ParameterRule {
   std::string filter;
   std::vector<double> values;
@@ -62,8 +64,8 @@ struct RecipeWarning {
 };
 
 struct Recipe {
-  std::string file;  // for messages, and the folder that relative paths start from
-  std::string text;  // as given
+  std::string file;    // for messages, and the folder that relative paths start from
+  std::string text;    // as given
   std::string method;  // the mergekit name of a method that is built here
   int method_line = 0;
   bool by_slices = false;  // `slices:`, not `models:` (which is one slice of all layers)
@@ -77,9 +79,10 @@ struct Recipe {
   std::vector<RecipeWarning> warnings;
 };
 
-// Parses and checks one YAML document. `file` is for messages; `arithmetic` is the command line's, over the
-// recipe's own (under mergekit-* a misspelt key is a warning, as mergekit ignores it; else it is refused).
-// The first problem is the error; Error.offset is its line, Error.also how many more there are.
+// Parses and checks one YAML document. `file` is for messages; `arithmetic` is the command line's,
+// over the recipe's own (under mergekit-* a misspelt key is a warning, as mergekit ignores it; else
+// it is refused). The first problem is the error; Error.offset is its line, Error.also how many
+// more there are.
 Result<Recipe> parse_recipe(std::string_view yaml, const std::string& file,
                             std::string_view arithmetic = {});
 

@@ -37,7 +37,8 @@ inline std::vector<std::byte> tensor_bytes(const ScratchTensor& tensor) {
 
 // Writes FOLDER/NAME/model.safetensors (and config.json unless empty); returns FOLDER/NAME.
 inline std::string write_model(const ScratchFolder& folder, const std::string& name,
-                               const std::vector<ScratchTensor>& tensors, const std::string& config = {}) {
+                               const std::vector<ScratchTensor>& tensors,
+                               const std::string& config = {}) {
   std::filesystem::create_directories(folder.path(name));
   std::vector<StoredTensor> stored;
   for (const ScratchTensor& t : tensors) stored.push_back({t.name, t.dtype, t.shape, 0, 0});
@@ -53,13 +54,17 @@ inline std::string write_model(const ScratchFolder& folder, const std::string& n
 
 // A wavy number that differs by model and element.
 inline std::function<double(size_t)> wave(double phase) {
-  return [phase](size_t i) { return 0.05 * std::sin(phase + 0.37 * static_cast<double>(i)) + phase * 1e-3; };
+  return [phase](size_t i) {
+    return 0.05 * std::sin(phase + 0.37 * static_cast<double>(i)) + phase * 1e-3;
+  };
 }
 
 // The plan of a recipe text that lies in `folder`.
-inline Result<std::shared_ptr<const Plan>> plan_of(const ScratchFolder& folder, const std::string& yaml,
+inline Result<std::shared_ptr<const Plan>> plan_of(const ScratchFolder& folder,
+                                                   const std::string& yaml,
                                                    const PlanOptions& options = {}) {
-  auto recipe = parse_recipe(yaml, folder.write("recipe.yml", yaml), options.arithmetic.value_or(""));
+  auto recipe =
+      parse_recipe(yaml, folder.write("recipe.yml", yaml), options.arithmetic.value_or(""));
   if (!recipe) return std::unexpected(recipe.error());
   return make_plan(*std::move(recipe), options);
 }

@@ -24,7 +24,8 @@ struct ShardWriter::State {
     uint64_t offset;
   };
 
-  State(std::unique_ptr<OutputFile> output, size_t piece_bytes) : file(std::move(output)), piece(piece_bytes) {
+  State(std::unique_ptr<OutputFile> output, size_t piece_bytes)
+      : file(std::move(output)), piece(piece_bytes) {
     for (size_t i = 0; i < kBuffers; ++i) {
       buffers[i] = AlignedBuffer(piece);
       free.push_back(i);
@@ -98,9 +99,11 @@ struct ShardWriter::State {
 ShardWriter::ShardWriter(std::unique_ptr<State> state) : state_(std::move(state)) {}
 ShardWriter::~ShardWriter() = default;
 
-Result<std::unique_ptr<ShardWriter>> ShardWriter::create(const std::string& path, uint64_t size, size_t piece) {
+Result<std::unique_ptr<ShardWriter>> ShardWriter::create(const std::string& path, uint64_t size,
+                                                         size_t piece) {
   HIERON_TRY(std::unique_ptr<OutputFile> file, create_file(path, size));
-  return std::unique_ptr<ShardWriter>(new ShardWriter(std::make_unique<State>(std::move(file), piece)));
+  return std::unique_ptr<ShardWriter>(
+      new ShardWriter(std::make_unique<State>(std::move(file), piece)));
 }
 
 Status ShardWriter::append(std::span<const std::byte> bytes) {

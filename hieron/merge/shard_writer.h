@@ -1,5 +1,5 @@
-// Writes one file from front to back: hashes what it is given, gathers it into large aligned pieces, and writes
-// them in the background while the next ones are computed.
+// Writes one file from front to back: hashes what it is given, gathers it into large aligned
+// pieces, and writes them in the background while the next ones are computed.
 #pragma once
 
 #include <cstddef>
@@ -15,8 +15,10 @@ namespace hieron {
 // One caller at a time. Destroyed before finish(): no file appears.
 class ShardWriter {
  public:
-  // `size` bytes will come; `piece` bytes are written at a time (a multiple of 4096; three such buffers are taken).
-  static Result<std::unique_ptr<ShardWriter>> create(const std::string& path, uint64_t size, size_t piece);
+  // `size` bytes will come; `piece` bytes are written at a time (a multiple of 4096; three such
+  // buffers are taken).
+  static Result<std::unique_ptr<ShardWriter>> create(const std::string& path, uint64_t size,
+                                                     size_t piece);
   ~ShardWriter();
 
   // After an error every further call gives an error.

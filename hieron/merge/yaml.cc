@@ -39,7 +39,8 @@ class TreeBuilder final : public YAML::EventHandler {
   }
   void OnAlias(const YAML::Mark& mark, YAML::anchor_t anchor) override {
     const auto known = anchors_.find(anchor);
-    if (known == anchors_.end()) throw Refusal{"an alias stands inside its own anchor", line_of(mark)};
+    if (known == anchors_.end())
+      throw Refusal{"an alias stands inside its own anchor", line_of(mark)};
     place(known->second, line_of(mark));
   }
   void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
@@ -105,7 +106,8 @@ class TreeBuilder final : public YAML::EventHandler {
     Open& parent = open_.back();
     parent.node->nodes += node->nodes;
     if (parent.node->nodes > kMaxNodes) {
-      throw Refusal{fmt::format("it has more than {} values once aliases are expanded", with_commas(kMaxNodes)),
+      throw Refusal{fmt::format("it has more than {} values once aliases are expanded",
+                                with_commas(kMaxNodes)),
                     line};
     }
     if (parent.node->kind == Kind::kSequence) {
@@ -129,9 +131,10 @@ class TreeBuilder final : public YAML::EventHandler {
     }
     for (const Entry& entry : parent.node->entries) {
       if (entry.key == key) {
-        throw Refusal{fmt::format("the key \"{}\" stands twice in one mapping (first in line {}); remove one",
-                                  printable(key), entry.line),
-                      line};
+        throw Refusal{
+            fmt::format("the key \"{}\" stands twice in one mapping (first in line {}); remove one",
+                        printable(key), entry.line),
+            line};
       }
     }
     parent.node->entries.push_back({std::move(key), line, std::move(value)});
@@ -165,8 +168,9 @@ std::string without_wrapping(std::string_view text) {
     text.remove_prefix(std::min(end + 1, text.size()));
     if (line.ends_with('\r')) line.remove_suffix(1);
     const size_t ink = line.find_first_not_of(" \t");
-    const bool fence = ink != std::string_view::npos &&
-                       (line.substr(ink).starts_with("```") || line.find_first_not_of("` \t") == std::string_view::npos);
+    const bool fence =
+        ink != std::string_view::npos && (line.substr(ink).starts_with("```") ||
+                                          line.find_first_not_of("` \t") == std::string_view::npos);
     if (!fence) clean += line;
     clean += '\n';
   }

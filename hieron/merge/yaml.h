@@ -1,5 +1,5 @@
-// One YAML document as a plain tree with line numbers. Bounded: bytes, depth, and nodes after aliases are
-// expanded, so that no small file becomes a large one.
+// One YAML document as a plain tree with line numbers. Bounded: bytes, depth, and nodes after
+// aliases are expanded, so that no small file becomes a large one.
 #pragma once
 
 #include <memory>
@@ -28,17 +28,18 @@ struct Entry {
 
 struct Node {
   Kind kind = Kind::kNull;
-  std::string text;              // of a scalar
-  int line = 0;                  // from 1
-  size_t nodes = 1;              // in this tree, aliases expanded
-  std::vector<NodePtr> items;    // of a sequence
-  std::vector<Entry> entries;    // of a mapping, in file order; "<<" is merged in
+  std::string text;            // of a scalar
+  int line = 0;                // from 1
+  size_t nodes = 1;            // in this tree, aliases expanded
+  std::vector<NodePtr> items;  // of a sequence
+  std::vector<Entry> entries;  // of a mapping, in file order; "<<" is merged in
 
   const Node* find(std::string_view key) const;  // null if there is none, or it is null
 };
 
-// Duplicate keys, keys that are not scalars, and more than one document are refused. Text that was copied out of
-// a web page is read as meant: CRLF, a byte-order mark, fences of backticks around it.
+// Duplicate keys, keys that are not scalars, and more than one document are refused. Text that was
+// copied out of a web page is read as meant: CRLF, a byte-order mark, fences of backticks around
+// it.
 Result<NodePtr> parse(std::string_view text, const std::string& file);
 
 }  // namespace hieron::yaml

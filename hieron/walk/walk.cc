@@ -161,6 +161,7 @@ class WalkRun {
     }
     const Block block{place.index, place.row, place.first, place.count, buffers.data()};
     HIERON_CHECK(visitor_.visit(block, worker));
+    if (!visitor_.wants_order()) return {};
     std::unique_lock lock(mutex_);
     turn_changed_.wait(lock, [&] { return turn_ == place.index || error_; });
     if (error_) return {};

@@ -2,7 +2,7 @@
 // past a visitor. Merging, auditing, comparing and hashing differ only in the visitor.
 //
 // Blocks are handed out in file order of the leading model. `visit` runs on several threads at once;
-// `in_order` runs after it, for one block at a time, in the order of the blocks. What a visitor adds up must
+// `in_order`, for visitors that want it, after it, for one block at a time, in the order of the blocks. What a visitor adds up must
 // not depend on how rows are cut into blocks, nor on threads: integers, or fixed leaves of kLeaf elements.
 #pragma once
 
@@ -31,6 +31,8 @@ class Visitor {
  public:
   virtual ~Visitor() = default;
   virtual Status visit(const Block& block, unsigned worker) = 0;
+  // Only called if wants_order(): workers then wait for one another.
+  virtual bool wants_order() const { return false; }
   virtual Status in_order(const Block&, unsigned /*worker*/) { return {}; }
 };
 

@@ -14,10 +14,12 @@ struct Decimal {
   Decimal complement() const;  // 1 − value, as a decimal of as many digits
 };
 
-// All decimals of 0 to `most_digits` digits in [low, high], fewest digits first, then ascending; at most `limit`.
+// All decimals of 0 to `most_digits` digits in [low, high], fewest digits first, then ascending; at
+// most `limit`.
 std::vector<Decimal> decimals_within(double low, double high, int most_digits, size_t limit);
 
-// The decimal of fewest digits in [low, high], the one nearest to `target` if several. low <= target <= high.
+// The decimal of fewest digits in [low, high], the one nearest to `target` if several. low <=
+// target <= high.
 Decimal shortest_decimal(double low, double high, double target);
 
 }  // namespace hieron

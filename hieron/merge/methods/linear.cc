@@ -1,14 +1,17 @@
-// Weighted sum of models, normalised or not.   Wortsman et al. 2022 (model soups); mergekit "linear".
+// Weighted sum of models, normalised or not.   Wortsman et al. 2022 (model soups); mergekit
+// "linear".
 //
 //   out = Σ w_k·x_k / n,   n = Σ w_k if normalize, else 1
 //
-// Trace: one weight vector for all tensors of a recipe group; every element of the suspect's cell holds the sum.
+// Trace: one weight vector for all tensors of a recipe group; every element of the suspect's cell
+// holds the sum.
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <numeric>
+#include <tuple>
 
 #include "hieron/merge/methods/decimals.h"
 #include "hieron/merge/methods/table.h"
@@ -17,15 +20,19 @@ namespace hieron {
 namespace {
 
 constexpr std::array<ParameterInfo, 2> kParameters{{
-    {"weight", ParameterType::kNumber, true, true, std::nullopt, "share of this model; any sign, any sum"},
+    {"weight", ParameterType::kNumber, true, true, std::nullopt,
+     "share of this model; any sign, any sum"},
     {"normalize", ParameterType::kBoolean, false, false, 1.0, "divide by the sum of the weights"},
 }};
 
 constexpr size_t kMostHypotheses = 64;
-constexpr double kCoarseSlack = 0.006;  // bf16 weights are off by up to 2^-9 each: w/Σw by less than this below 1.5
-constexpr double kZeroSum = 1e-9;       // of Σ|w|: decimals that sum to zero do so within a few ulps of f64
+constexpr double kCoarseSlack =
+    0.006;  // bf16 weights are off by up to 2^-9 each: w/Σw by less than this below 1.5
+constexpr double kZeroSum =
+    1e-9;  // of Σ|w|: decimals that sum to zero do so within a few ulps of f64
 
-// Sorting key of a hypothesis: digits first; weights that do not sum to one, or are large, cost half a digit.
+// Sorting key of a hypothesis: digits first; weights that do not sum to one, or are large, cost
+// half a digit.
 int complexity(int digits, bool sums_to_one, double largest) {
   return 10 * digits + (sums_to_one ? 0 : 5) + (largest > 1.5 ? 3 : 0);
 }
@@ -52,7 +59,8 @@ class Linear final : public Method {
     double size = 0;
     for (double w : sum.weights) size += std::abs(w);
     if (std::abs(total) > kZeroSum * size) return std::nullopt;
-    return "the weights sum to zero, and dividing by the sum gives no numbers; change a weight, or set "
+    return "the weights sum to zero, and dividing by the sum gives no numbers; change a weight, or "
+           "set "
            "normalize: false";
   }
 
@@ -122,8 +130,10 @@ class Linear final : public Method {
       const auto& w = h.combination.weights;
       return std::abs(w[0] / (w[0] + w[1]) - alpha);
     };
-    std::ranges::stable_sort(found, [&](const Hypothesis& a, const Hypothesis& b) {
-      return a.complexity != b.complexity ? a.complexity < b.complexity : distance(a) < distance(b);
+    std::ranges::sort(found, [&](const Hypothesis& a, const Hypothesis& b) {
+      const double da = distance(a), db = distance(b);
+      return std::tie(a.complexity, da, a.combination.weights) <
+             std::tie(b.complexity, db, b.combination.weights);
     });
     std::vector<Hypothesis> distinct;
     for (Hypothesis& h : found) {

@@ -69,9 +69,11 @@ TEST(Linear, OffersTheShortestDecimalWhereNoRoundOneFits) {
 // Weights rounded to bf16 shift the share that the bytes show: w/Σw of the rounded ones.
 TEST(Linear, LooksAroundACoarseEstimate) {
   const double shown = decode(DType::kBF16, encode(DType::kBF16, 0.3)) /
-                       (decode(DType::kBF16, encode(DType::kBF16, 0.3)) + decode(DType::kBF16, encode(DType::kBF16, 0.7)));
+                       (decode(DType::kBF16, encode(DType::kBF16, 0.3)) +
+                        decode(DType::kBF16, encode(DType::kBF16, 0.7)));
   ASSERT_NE(shown, 0.3);
-  EXPECT_TRUE(offers(linear().recover({DType::kBF16, shown, shown - 1e-6, shown + 1e-6, false}), 0.3, 0.7));
+  EXPECT_TRUE(
+      offers(linear().recover({DType::kBF16, shown, shown - 1e-6, shown + 1e-6, false}), 0.3, 0.7));
 }
 
 // What apply makes, recover names: the hard bounds of alpha from the cells of the merged elements.
@@ -81,7 +83,8 @@ RC_GTEST_PROP(Linear, RecoversItsOwnWeights, ()) {
   const double w = hundredths / 100.0, rest = (100 - hundredths) / 100.0;
   double low = -1e9, high = 1e9;
   for (int i = 1; i <= 400; ++i) {
-    const float p = static_cast<float>(std::sin(i * 1.7)), q = static_cast<float>(std::cos(i * 0.9));
+    const float p = static_cast<float>(std::sin(i * 1.7)),
+                q = static_cast<float>(std::cos(i * 0.9));
     const Operand operands[] = {{DType::kF32, reinterpret_cast<const std::byte*>(&p)},
                                 {DType::kF32, reinterpret_cast<const std::byte*>(&q)}};
     uint16_t out = 0;
@@ -118,8 +121,8 @@ TEST(Passthrough, KeepsNegativeZero) {
   parameters.per_model.push_back({{"scale", 0.5}});
   BlendScratch scratch;
   for (const Arithmetic arithmetic : {Arithmetic::kExact, Arithmetic::kF32Once}) {
-    passthrough().apply(parameters, {}, arithmetic, operands, DType::kBF16, reinterpret_cast<std::byte*>(&out), 1,
-                        scratch);
+    passthrough().apply(parameters, {}, arithmetic, operands, DType::kBF16,
+                        reinterpret_cast<std::byte*>(&out), 1, scratch);
     EXPECT_EQ(out, 0x8000) << info(arithmetic).name;
   }
 }

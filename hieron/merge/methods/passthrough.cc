@@ -1,4 +1,5 @@
-// One model as it is, or scaled; with slices, layers stacked in any order.   mergekit "passthrough".
+// One model as it is, or scaled; with slices, layers stacked in any order.   mergekit
+// "passthrough".
 //
 //   out = x·scale
 //
@@ -42,7 +43,8 @@ class Passthrough final : public Method {
   // The second end is zero: s = alpha·x.
   std::vector<Hypothesis> recover(const Observation& seen) const override {
     std::vector<Hypothesis> found;
-    if (!(seen.low <= seen.high) || std::abs(seen.low) > 100 || std::abs(seen.high) > 100) return found;
+    if (!(seen.low <= seen.high) || std::abs(seen.low) > 100 || std::abs(seen.high) > 100)
+      return found;
     std::vector<Decimal> scales = decimals_within(seen.low, seen.high, 4, 64);
     if (scales.empty()) scales.push_back(shortest_decimal(seen.low, seen.high, seen.alpha));
     for (const Decimal& scale : scales) {

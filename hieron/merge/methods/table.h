@@ -1,5 +1,5 @@
-// Every merge method, one function each, defined in the file of that name. Adding a method adds a line here and
-// in table.cc.
+// Every merge method, one function each, defined in the file of that name. Adding a method adds a
+// line here and in table.cc.
 #pragma once
 
 #include "hieron/merge/method.h"
