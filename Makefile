@@ -11,12 +11,17 @@
 
 JOBS ?= $(shell nproc)
 RUNS ?= 20000
+CLANG_TARGETS ?= all
 
 # ccache is a convenience: used where it is there when a build folder is configured.
 ifneq ($(shell command -v ccache),)
 export CMAKE_CXX_COMPILER_LAUNCHER = ccache
 endif
 
+# The tests' Python is Debian's, where setup puts NumPy and jsonschema; another one may come first in PATH.
+CONFIGURE = cmake -Wno-dev -DPython3_EXECUTABLE=/usr/bin/python3 --preset
+
+FUZZERS = $(basename $(notdir $(wildcard fuzz/fuzz_*.cc)))
 SOURCES = find hieron bench fuzz examples tests -name '*.cc' -o -name '*.h'
 LINTED  = find hieron -name '*.cc' ! -name '*_test.cc'
 
@@ -29,7 +34,7 @@ setup-check:
 	@tools/setup.sh check
 
 build: setup
-	@cmake --preset release -Wno-dev >/dev/null
+	@$(CONFIGURE) release >/dev/null
 	@cmake --build build -j $(JOBS)
 
 demo: build
@@ -45,26 +50,27 @@ format-check: setup-check
 	@$(SOURCES) | xargs clang-format-19 --dry-run -Werror
 
 lint: setup-check
-	@cmake --preset release -Wno-dev >/dev/null
+	@$(CONFIGURE) release >/dev/null
 	@$(LINTED) | sort | xargs -P $(JOBS) -n 1 clang-tidy-19 -p build --quiet --warnings-as-errors='*'
 
 sanitize: setup-check
-	@cmake --preset sanitize -Wno-dev >/dev/null
+	@$(CONFIGURE) sanitize >/dev/null
 	@cmake --build build-sanitize -j $(JOBS)
 	UBSAN_OPTIONS=print_stacktrace=1 ctest --test-dir build-sanitize --output-on-failure -j $(JOBS) -LE end-to-end
 
 clang: setup-check
-	@cmake --preset clang -Wno-dev >/dev/null
-	@cmake --build build-clang -j $(JOBS)
+	@$(CONFIGURE) clang >/dev/null
+	@cmake --build build-clang -j $(JOBS) --target $(CLANG_TARGETS)
 
 fuzz: setup-check
-	@cmake --preset clang -Wno-dev >/dev/null
-	@tools/fuzz.sh build-clang $(RUNS) $(JOBS)
+	@$(CONFIGURE) clang >/dev/null
+	@cmake --build build-clang -j $(JOBS) --target $(FUZZERS)
+	@fuzz/run.sh $(RUNS) build-clang
 
 bench: setup-check
-	@cmake --preset bench -Wno-dev >/dev/null
+	@$(CONFIGURE) bench >/dev/null
 	@cmake --build build-bench -j $(JOBS)
-	@bench/run.sh build-bench
+	@for program in build-bench/bench/*_bench; do $$program || exit 1; done
 
 clean:
 	rm -rf build build-bench build-clang build-sanitize demo

@@ -1,6 +1,7 @@
 #include "hieron/assay/proof.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <mutex>
@@ -162,23 +163,20 @@ class ProofVisitor final : public Visitor {
     if (counts.yes + counts.no < block.count) compute_unsure(block, claim, proof, scratch);
   }
 
-  // Eight at a time: nearly all are settled.
+  // Eight at a time: nearly all are settled, and a settled byte has one of its two low bits set.
   static void find_unsure(std::span<const Confirmed> confirmed, std::vector<uint32_t>& unsure) {
     constexpr uint64_t kOnes = 0x0101010101010101;
     unsure.clear();
-    for (size_t i = 0; i < confirmed.size();) {
-      if (i + 8 <= confirmed.size()) {
-        uint64_t eight;
-        std::memcpy(&eight, confirmed.data() + i, 8);
-        if (((eight | eight >> 1) & kOnes) == kOnes) {
-          i += 8;
-          continue;
-        }
+    size_t i = 0;
+    for (; i + 8 <= confirmed.size(); i += 8) {
+      uint64_t eight;
+      std::memcpy(&eight, confirmed.data() + i, 8);
+      for (uint64_t left = ~(eight | eight >> 1) & kOnes; left != 0; left &= left - 1) {
+        unsure.push_back(static_cast<uint32_t>(i) + static_cast<uint32_t>(std::countr_zero(left)) / 8);
       }
-      const size_t end = std::min(i + 8, confirmed.size());
-      for (; i < end; ++i) {
-        if (confirmed[i] == Confirmed::kUnsure) unsure.push_back(static_cast<uint32_t>(i));
-      }
+    }
+    for (; i < confirmed.size(); ++i) {
+      if (confirmed[i] == Confirmed::kUnsure) unsure.push_back(static_cast<uint32_t>(i));
     }
   }
 

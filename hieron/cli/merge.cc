@@ -47,7 +47,9 @@ Result<std::vector<Job>> jobs(const Asked& asked) {
   std::vector<Job> all;
   if (asked.out_dir.empty()) {
     if (asked.paths.size() != 2) {
-      return usage_error("merge takes a RECIPE and an OUT folder, or recipes with --out-dir. See `hieron merge --help`.");
+      return usage_error(
+          "merge takes a RECIPE and an OUT folder, or recipes with --out-dir. See `hieron merge "
+          "--help`.");
     }
     return std::vector<Job>{{asked.paths[0], asked.paths[1]}};
   }
@@ -55,8 +57,8 @@ Result<std::vector<Job>> jobs(const Asked& asked) {
     const std::string stem = std::filesystem::path(recipe).stem().string();
     for (const Job& other : all) {
       if (std::filesystem::path(other.recipe).stem() == stem) {
-        return usage_error(fmt::format("{} and {} would both be written to {}/{}; rename one.", other.recipe, recipe,
-                                       asked.out_dir, stem));
+        return usage_error(fmt::format("{} and {} would both be written to {}/{}; rename one.",
+                                       other.recipe, recipe, asked.out_dir, stem));
       }
     }
     all.push_back({recipe, (std::filesystem::path(asked.out_dir) / stem).string()});
@@ -94,20 +96,25 @@ std::string text_of(const Done& done) {
   std::string text;
   for (const std::string& warning : plan.warnings) text += fmt::format("warning: {}\n", warning);
   if (!done.result) {
-    return text + fmt::format("{}: {} tensors in {} shard{}, {}; {}; nothing was written (--dry-run)\n", done.job.out,
-                              with_commas(plan.tensors.size()), plan.shards.size(), plan.shards.size() == 1 ? "" : "s",
-                              show_bytes(plan.output_bytes()), plan.arithmetic);
+    return text +
+           fmt::format("{}: {} tensors in {} shard{}, {}; {}; nothing was written (--dry-run)\n",
+                       done.job.out, with_commas(plan.tensors.size()), plan.shards.size(),
+                       plan.shards.size() == 1 ? "" : "s", show_bytes(plan.output_bytes()),
+                       plan.arithmetic);
   }
   const MergeResult& result = *done.result;
   for (size_t i = 0; i < plan.shards.size(); ++i) {
-    text += fmt::format("{}  {}  {}\n", result.files[i].sha256, result.files[i].name, show_bytes(result.files[i].bytes));
+    text += fmt::format("{}  {}  {}\n", result.files[i].sha256, result.files[i].name,
+                        show_bytes(result.files[i].bytes));
   }
-  text += fmt::format("{}: {} tensors, {} in {} shard{}{}, {} {}, {:.2f} s\n", done.job.out,
-                      with_commas(plan.tensors.size()), show_bytes(plan.output_bytes()), plan.shards.size(),
-                      plan.shards.size() == 1 ? "" : "s",
-                      result.resumed_shards ? fmt::format(" ({} taken over from an interrupted run)", result.resumed_shards)
-                                            : "",
-                      plan.method->describe().name, plan.arithmetic, result.seconds);
+  text += fmt::format(
+      "{}: {} tensors, {} in {} shard{}{}, {} {}, {:.2f} s\n", done.job.out,
+      with_commas(plan.tensors.size()), show_bytes(plan.output_bytes()), plan.shards.size(),
+      plan.shards.size() == 1 ? "" : "s",
+      result.resumed_shards
+          ? fmt::format(" ({} taken over from an interrupted run)", result.resumed_shards)
+          : "",
+      plan.method->describe().name, plan.arithmetic, result.seconds);
   return text;
 }
 
@@ -117,17 +124,18 @@ Json json_of(const Done& done) {
   for (const PlannedShard& shard : done.plan->shards) {
     shards.push_back({{"name", shard.name}, {"bytes", shard.bytes}, {"tensors", shard.count}});
   }
-  Json out{{"recipe", done.job.recipe}, {"out", done.job.out}, {"plan", done.plan->digest()},
-           {"method", done.plan->method->describe().name}, {"arithmetic", done.plan->arithmetic},
-           {"tensors", done.plan->tensors.size()}, {"shards", std::move(shards)}};
+  Json out{{"recipe", done.job.recipe},           {"out", done.job.out},
+           {"plan", done.plan->digest()},         {"method", done.plan->method->describe().name},
+           {"arithmetic", done.plan->arithmetic}, {"tensors", done.plan->tensors.size()},
+           {"shards", std::move(shards)}};
   if (done.result) {
     for (const WrittenFile& file : done.result->files) {
       files.push_back({{"path", file.name}, {"bytes", file.bytes}, {"sha256", file.sha256}});
     }
-    out["bytes_read"] = done.result->bytes_read;
-    out["bytes_written"] = done.result->bytes_written;
-    out["resumed_shards"] = done.result->resumed_shards;
   }
+  out["bytes_read"] = done.result ? done.result->bytes_read : 0;
+  out["bytes_written"] = done.result ? done.result->bytes_written : 0;
+  out["resumed_shards"] = done.result ? done.result->resumed_shards : 0;
   out["files"] = std::move(files);
   out["dry_run"] = !done.result;
   out["warnings"] = done.plan->warnings;
@@ -137,12 +145,14 @@ Json json_of(const Done& done) {
 
 Outcome merge(const Asked& asked, const Context& context) {
   if (asked.trust_remote_code) {
-    return usage_error("--trust-remote-code is refused: nothing that comes with a model is ever executed.");
+    return usage_error(
+        "--trust-remote-code is refused: nothing that comes with a model is ever executed.");
   }
   HIERON_TRY(const std::vector<Job> all, jobs(asked));
   std::string text;
   Json merges = Json::array();
-  for (const std::string& warning : flag_warnings(asked)) text += fmt::format("warning: {}\n", warning);
+  for (const std::string& warning : flag_warnings(asked))
+    text += fmt::format("warning: {}\n", warning);
   for (const Job& job : all) {
     HIERON_TRY(const Done done, merge_one(job, asked, context));
     text += text_of(done);
@@ -152,20 +162,24 @@ Outcome merge(const Asked& asked, const Context& context) {
                   {"tool", {{"name", "hieron"}, {"version", HIERON_VERSION}}},
                   {"merges", std::move(merges)},
                   {"warnings", flag_warnings(asked)}};
-  HIERON_CHECK(deliver(context.options, text, json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n"));
+  HIERON_CHECK(deliver(context.options, text,
+                       json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n"));
   return 0;
 }
 
 // mergekit's own flags. Those about memory and devices have no meaning here.
 void add_mergekit_flags(CLI::App& command, Asked& asked) {
-  command.add_flag("--copy-tokenizer,!--no-copy-tokenizer", asked.copy_tokenizer, "Copy the tokenizer files (default)");
+  command.add_flag("--copy-tokenizer,!--no-copy-tokenizer", asked.copy_tokenizer,
+                   "Copy the tokenizer files (default)");
   command.add_flag("--trust-remote-code", asked.trust_remote_code, "Refused")->group("");
   const auto ignored = [&](const std::string& flag) {
-    command.add_flag_callback(flag, [&asked, flag] { asked.idle_flags.push_back(flag); })->group("");
+    command.add_flag_callback(flag, [&asked, flag] { asked.idle_flags.push_back(flag); })
+        ->group("");
   };
-  for (const char* flag : {"--allow-crimes", "--cuda", "--low-cpu-memory", "--lazy-unpickle", "--clone-tensors",
-                           "--read-to-gpu", "--multi-gpu", "--gpu-rich", "--async-write", "--safe-serialization",
-                           "--write-model-card", "--unsafe-truncate-embeddings"}) {
+  for (const char* flag :
+       {"--allow-crimes", "--cuda", "--low-cpu-memory", "--lazy-unpickle", "--clone-tensors",
+        "--read-to-gpu", "--multi-gpu", "--gpu-rich", "--async-write", "--safe-serialization",
+        "--write-model-card", "--unsafe-truncate-embeddings"}) {
     ignored(flag);
   }
   const auto ignored_value = [&](const std::string& flag) {
@@ -174,8 +188,9 @@ void add_mergekit_flags(CLI::App& command, Asked& asked) {
             flag, [&asked, flag](const std::string&) { asked.idle_flags.push_back(flag); })
         ->group("");
   };
-  for (const char* flag : {"--random-seed", "--lora-merge-cache", "--lora-merge-dtype", "--transformers-cache",
-                           "--device", "--num-threads", "--write-threads"}) {
+  for (const char* flag :
+       {"--random-seed", "--lora-merge-cache", "--lora-merge-dtype", "--transformers-cache",
+        "--device", "--num-threads", "--write-threads"}) {
     ignored_value(flag);
   }
 }
@@ -184,12 +199,19 @@ void add_mergekit_flags(CLI::App& command, Asked& asked) {
 
 void add_merge(CLI::App& app, Context& context) {
   auto asked = std::make_shared<Asked>();
-  CLI::App* command = add_command(app, context, "merge", "make a checkpoint from a recipe (mergekit YAML)", kExample);
-  command->add_option("PATH", asked->paths, "RECIPE and OUT folder; or recipes, with --out-dir")->required();
-  command->add_option("--out-dir", asked->out_dir, "Write each recipe to a folder of its name in here")->type_name("DIR");
-  command->add_option("--arithmetic", asked->arithmetic, "exact (default), mergekit-0.1.5, mergekit-0.1.4, …")
+  CLI::App* command = add_command(app, context, "merge",
+                                  "make a checkpoint from a recipe (mergekit YAML)", kExample);
+  command->add_option("PATH", asked->paths, "RECIPE and OUT folder; or recipes, with --out-dir")
+      ->required();
+  command
+      ->add_option("--out-dir", asked->out_dir, "Write each recipe to a folder of its name in here")
+      ->type_name("DIR");
+  command
+      ->add_option("--arithmetic", asked->arithmetic,
+                   "exact (default), mergekit-0.1.5, mergekit-0.1.4, …")
       ->type_name("NAME");
-  add_size_option(*command, "--out-shard-size", asked->shard_bytes, "Bytes of tensors in a shard (default: 5GB)");
+  add_size_option(*command, "--out-shard-size", asked->shard_bytes,
+                  "Bytes of tensors in a shard (default: 5GB)");
   command->add_flag("--overwrite", asked->overwrite, "Replace the checkpoint in OUT");
   command->add_flag("--dry-run", asked->dry_run, "Check everything from headers, write nothing");
   add_mergekit_flags(*command, *asked);

@@ -29,7 +29,8 @@ struct Asked {
 };
 
 Outcome finish(const Context& context, const std::string& text, const Json& json, bool equal) {
-  HIERON_CHECK(deliver(context.options, text, json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n"));
+  HIERON_CHECK(deliver(context.options, text,
+                       json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n"));
   return equal ? 0 : 1;
 }
 
@@ -40,9 +41,10 @@ constexpr size_t kShown = 20;
 std::string difference_text(const Replay& total) {
   if (!total.first_difference) return {};
   const ElementPlace& place = *total.first_difference;
-  std::string text = fmt::format("first difference: tensor \"{}\", element {}", printable(place.tensor),
-                                 with_commas(place.element));
-  if (!place.file.empty()) text += fmt::format(", byte {} of {}", with_commas(place.offset), printable(place.file));
+  std::string text = fmt::format("first difference: tensor \"{}\", element {}",
+                                 printable(place.tensor), with_commas(place.element));
+  if (!place.file.empty())
+    text += fmt::format(", byte {} of {}", with_commas(place.offset), printable(place.file));
   return text + "\n";
 }
 
@@ -53,7 +55,8 @@ std::string ledger_text(const Comparison& found) {
     text += fmt::format("not compared: \"{}\" of the {}: {}\n", printable(skipped.tensor),
                         skipped.model == 0 ? "checkpoint" : "recipe", skipped.reason);
   }
-  if (found.ledger.size() > kShown) text += fmt::format("and {} more not compared\n", found.ledger.size() - kShown);
+  if (found.ledger.size() > kShown)
+    text += fmt::format("and {} more not compared\n", found.ledger.size() - kShown);
   return text;
 }
 
@@ -62,22 +65,38 @@ Json comparison_json(const Asked& asked, const Comparison& found, bool equal) {
   Json first;
   if (total.first_difference) {
     const ElementPlace& place = *total.first_difference;
-    first = {{"tensor", place.tensor}, {"element", place.element}, {"file", place.file}, {"offset", place.offset}};
+    first = {{"tensor", place.tensor},
+             {"element", place.element},
+             {"file", place.file},
+             {"offset", place.offset}};
   }
   Json differing = Json::array();
   for (const TensorComparison& tensor : found.tensors) {
     if (tensor.equal == tensor.elements) continue;
-    differing.push_back({{"name", tensor.name}, {"elements", tensor.elements}, {"equal", tensor.equal},
-                         {"first_difference", tensor.first_difference ? Json(*tensor.first_difference) : Json()}});
+    differing.push_back(
+        {{"name", tensor.name},
+         {"elements", tensor.elements},
+         {"equal", tensor.equal},
+         {"first_difference", tensor.first_difference ? Json(*tensor.first_difference) : Json()}});
   }
   Json skipped = Json::array();
   for (const Skipped& s : found.ledger) {
-    skipped.push_back({{"of", s.model == 0 ? "checkpoint" : "recipe"}, {"tensor", s.tensor}, {"reason", s.reason}});
+    skipped.push_back({{"of", s.model == 0 ? "checkpoint" : "recipe"},
+                       {"tensor", s.tensor},
+                       {"reason", s.reason}});
   }
-  return {{"schema", "hieron.verify/1"}, {"kind", "recipe"}, {"what", asked.what}, {"ref", asked.ref},
-          {"equal", equal}, {"elements", total.elements}, {"elements_equal", total.equal},
-          {"tensors", total.tensors}, {"tensors_equal", total.tensors_equal}, {"first_difference", std::move(first)},
-          {"differing", std::move(differing)}, {"skipped", std::move(skipped)}};
+  return {{"schema", "hieron.verify/1"},
+          {"kind", "recipe"},
+          {"what", asked.what},
+          {"ref", asked.ref},
+          {"equal", equal},
+          {"elements", total.elements},
+          {"elements_equal", total.equal},
+          {"tensors", total.tensors},
+          {"tensors_equal", total.tensors_equal},
+          {"first_difference", std::move(first)},
+          {"differing", std::move(differing)},
+          {"skipped", std::move(skipped)}};
 }
 
 Outcome verify_recipe(const Asked& asked, const Context& context) {
@@ -87,15 +106,17 @@ Outcome verify_recipe(const Asked& asked, const Context& context) {
   HIERON_TRY(const Comparison found, replay(*expected, *suspect, walk_options(context, bar)));
   const Replay& total = found.total;
   const bool equal = total.equal == total.elements && found.ledger.empty() && total.elements > 0;
-  std::string text = fmt::format("{}: {} equals {}: {} of {} elements, {} of {} tensors\n", equal ? "yes" : "no",
-                                 printable(asked.ref), printable(asked.what), with_commas(total.equal),
-                                 with_commas(total.elements), with_commas(total.tensors_equal),
-                                 with_commas(total.tensors));
-  if (!equal) text = fmt::format("no: {} does not equal {}: {} of {} elements, {} of {} tensors\n",
-                                 printable(asked.ref), printable(asked.what), with_commas(total.equal),
-                                 with_commas(total.elements), with_commas(total.tensors_equal),
-                                 with_commas(total.tensors));
-  return finish(context, text + difference_text(total) + ledger_text(found), comparison_json(asked, found, equal), equal);
+  std::string text = fmt::format("{}: {} equals {}: {} of {} elements, {} of {} tensors\n",
+                                 equal ? "yes" : "no", printable(asked.ref), printable(asked.what),
+                                 with_commas(total.equal), with_commas(total.elements),
+                                 with_commas(total.tensors_equal), with_commas(total.tensors));
+  if (!equal)
+    text = fmt::format("no: {} does not equal {}: {} of {} elements, {} of {} tensors\n",
+                       printable(asked.ref), printable(asked.what), with_commas(total.equal),
+                       with_commas(total.elements), with_commas(total.tensors_equal),
+                       with_commas(total.tensors));
+  return finish(context, text + difference_text(total) + ledger_text(found),
+                comparison_json(asked, found, equal), equal);
 }
 
 // ---- a folder against its manifest
@@ -104,11 +125,13 @@ Outcome verify_manifest(const Asked& asked, const Context& context) {
   ProgressBar bar(context.options, "hashing");
   HIERON_TRY(const ManifestCheck check, check_manifest(asked.what, walk_options(context, bar)));
   const bool equal = check.differences.empty();
-  std::string text = fmt::format("{}: {} of {} files have the size and SHA-256 that {}/{} says\n", equal ? "yes" : "no",
-                                 check.files.size() - check.differences.size(), check.files.size(),
-                                 printable(asked.what), kManifestName);
+  std::string text =
+      fmt::format("{}: {} of {} files have the size and SHA-256 that {}/{} says\n",
+                  equal ? "yes" : "no", check.files.size() - check.differences.size(),
+                  check.files.size(), printable(asked.what), kManifestName);
   for (const std::string& difference : check.differences) text += difference + "\n";
-  const Json json{{"schema", "hieron.verify/1"}, {"kind", "manifest"}, {"what", asked.what}, {"equal", equal},
+  const Json json{{"schema", "hieron.verify/1"}, {"kind", "manifest"},
+                  {"what", asked.what},          {"equal", equal},
                   {"files", check.files.size()}, {"differences", check.differences}};
   return finish(context, text, json, equal);
 }
@@ -117,30 +140,37 @@ Outcome verify(const Asked& asked, const Context& context) {
   std::error_code ignored;
   const fs::path what(asked.what);
   if (fs::exists(what / "adapter_config.json", ignored) || !asked.base.empty()) {
-    return refuse(fmt::format("{}: adapters are not verified yet; that comes later.", asked.what), asked.what);
+    return refuse(fmt::format("{}: adapters are not verified yet; that comes later.", asked.what),
+                  asked.what);
   }
   if (fs::exists(what / "evidence.json", ignored)) {
-    return refuse(fmt::format("{}: evidence packs are not verified yet; that comes later.", asked.what), asked.what);
+    return refuse(
+        fmt::format("{}: evidence packs are not verified yet; that comes later.", asked.what),
+        asked.what);
   }
   if (what.extension() == ".yml" || what.extension() == ".yaml") {
-    if (asked.ref.empty()) return usage_error("verify RECIPE needs the checkpoint to compare: hieron verify recipe.yml REF.");
+    if (asked.ref.empty())
+      return usage_error(
+          "verify RECIPE needs the checkpoint to compare: hieron verify recipe.yml REF.");
     return verify_recipe(asked, context);
   }
   if (!fs::exists(what, ignored)) {
-    return system_error(fmt::format("{}: there is no such file or folder.", asked.what), asked.what);
+    return system_error(fmt::format("{}: there is no such file or folder.", asked.what),
+                        asked.what);
   }
   if (fs::is_directory(what, ignored) && asked.ref.empty()) return verify_manifest(asked, context);
-  return usage_error(fmt::format("{}: verify takes a recipe (.yml) with a REF, or a folder with a {}; `hieron diff` "
-                                 "compares two checkpoints.",
-                                 asked.what, kManifestName));
+  return usage_error(fmt::format(
+      "{}: verify takes a recipe (.yml) with a REF, or a folder with a {}; `hieron diff` "
+      "compares two checkpoints.",
+      asked.what, kManifestName));
 }
 
 }  // namespace
 
 void add_verify(CLI::App& app, Context& context) {
   auto asked = std::make_shared<Asked>();
-  CLI::App* command =
-      add_command(app, context, "verify", "do these bytes equal this recipe, or this manifest?", kExample);
+  CLI::App* command = add_command(app, context, "verify",
+                                  "do these bytes equal this recipe, or this manifest?", kExample);
   command->add_option("WHAT", asked->what, "a recipe, or a folder with a manifest")->required();
   command->add_option("REF", asked->ref, "the checkpoint that should equal the recipe");
   command->add_option("--base", asked->base, "the base of an adapter")->type_name("REF")->group("");

@@ -20,7 +20,7 @@ struct Cell {
   double width() const { return high - low; }
 };
 
-// The cell of one stored value. Infinities and NaN have none: they must match bit for bit.
+// The cell of one stored value. Infinities and NaN have none: they must match bit for bit; so must integers.
 // At a power of two the lower half-gap is half as wide; the largest finite value's cell ends where
 // rounding would overflow; the cells of +0 and -0 are the same interval (-tiny/2, +tiny/2).
 // For F64 the ends are the nearest doubles to the midpoints, rounded outward.

@@ -21,7 +21,7 @@ enum class NonFinite : uint8_t {
   kIeee,          // topmost exponent: infinities and NaN (F64, F32, F16, BF16, F8_E5M2)
   kNanOnly,       // only S.1…1.1…1 is NaN, no infinities; overflow rounds to NaN (F8_E4M3)
   kNegativeZero,  // the pattern of -0 is the only NaN; overflow rounds to NaN (…FNUZ)
-  kNone,          // every pattern is finite; overflow saturates (F4, F6)
+  kNone,          // every pattern is finite; overflow saturates, NaN too (F4, F6)
   kScaleOnly,     // unsigned power of two, 0xFF is NaN (F8_E8M0)
 };
 

@@ -19,7 +19,7 @@ std::string with_commas(uint64_t n);     // "9,663,676,416"
 // longer than `limit` bytes: cut in the middle with "…".
 std::string printable(std::string_view name, size_t limit = 120);
 bool valid_utf8(std::string_view text);
-bool has_control_or_bidi(std::string_view text);  // C0, C1, U+202A–202E, U+2066–2069, U+200E/F, BOM
+bool has_control_or_bidi(std::string_view text);  // C0, C1, U+202A–202E, U+2066–2069, U+200E/F, U+061C, BOM
 
 // Levenshtein distance (transposition counts one), and the candidate within `at_most` of `word`, if any.
 int edit_distance(std::string_view a, std::string_view b);

@@ -7,9 +7,8 @@
 
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <cstring>
-#include <limits>
+#include <ctime>
 #include <numeric>
 #include <set>
 #include <string>
@@ -486,9 +485,10 @@ RC_GTEST_PROP(Safetensors, NeverAcceptsAMutationThatDoesNotTile, ()) {
   if (header) check_tiling(*header, size);
 }
 
-TEST(Safetensors, ReadsManyTensorsQuickly) {
+// Processor seconds to parse a header of so many tensors.
+double seconds_for(int count) {
   std::vector<StoredTensor> tensors;
-  for (int i = 0; i < 140'000; ++i) {
+  for (int i = 0; i < count; ++i) {
     tensors.push_back(
         {fmt::format("model.layers.{}.mlp.experts.{}.down_proj.weight", i / 100, i % 100),
          DType::kBF16,
@@ -498,13 +498,16 @@ TEST(Safetensors, ReadsManyTensorsQuickly) {
   }
   const std::string bytes = write_safetensors_header(tensors, {}, 8);
   const uint64_t size = bytes.size() + total_bytes(tensors);
-  const auto start = std::chrono::steady_clock::now();
+  const std::clock_t start = std::clock();
   const auto header = parse_safetensors_header(std::string_view(bytes).substr(8), size, "m");
-  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-  ASSERT_TRUE(header);
-  EXPECT_EQ(header->tensors.size(), 140'000u);
-  RecordProperty("milliseconds", static_cast<int>(seconds.count() * 1000));
-  EXPECT_LT(seconds.count(), 2.0);  // far above the usual 0.1 s: only quadratic work fails this
+  const std::clock_t end = std::clock();
+  EXPECT_TRUE(header && header->tensors.size() == tensors.size());
+  return static_cast<double>(end - start) / CLOCKS_PER_SEC;
+}
+
+TEST(Safetensors, ReadsManyTensorsInLinearTime) {
+  const double few = std::max(seconds_for(14'000), 0.001);
+  EXPECT_LT(seconds_for(140'000) / few, 40);  // ten times the tensors; quadratic work takes 100
 }
 
 }  // namespace

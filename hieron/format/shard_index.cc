@@ -85,10 +85,7 @@ Status IndexParser::add_weight_map(const simdjson::dom::element& value) {
           entry.key);
     }
     HIERON_CHECK(check_entry(entry.key, shard));
-    if (!tensors.insert(entry.key).second) {
-      return refuse_index(fmt::format("names tensor \"{}\" twice", printable(entry.key)),
-                          entry.key);
-    }
+    tensors.push_back(entry.key);
     shards.insert(shard);
     index_.weight_map.emplace_back(entry.key, shard);
   }

@@ -31,6 +31,7 @@ constexpr std::string_view kNumberedWords[] = {"rnn_",        "lstm_",     "gru_
                                                "layer_",      "block_",    "weight_ih_l",
                                                "weight_hh_l", "bias_ih_l", "bias_hh_l"};
 
+constexpr int kLargestNumber = 999'999;
 constexpr std::string_view kLayerHole = "{layer}.";
 constexpr std::string_view kExpertHole = "{expert}";
 
@@ -41,11 +42,11 @@ bool one_of(std::string_view word, std::span<const std::string_view> words) {
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 bool is_lower(char c) { return c >= 'a' && c <= 'z'; }
 
-// The number that `text` begins with, if it is one that fits.
+// The number that `text` begins with, if it can be a layer's or an expert's.
 std::optional<int> leading_number(std::string_view text) {
   int value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc{} || text.front() == '-') return std::nullopt;
+  if (error != std::errc{} || value < 0 || value > kLargestNumber) return std::nullopt;
   return value;
 }
 
@@ -153,7 +154,7 @@ class Rules {
   // For the part of a name after the layer's number.
   std::optional<Role> in_layer(std::string_view tail) const {
     Ranked best;
-    look(in_layer_, tail, longest_, best);
+    look(in_layer_, tail, most_segments_, best);
     return best.role();
   }
 
@@ -161,7 +162,7 @@ class Rules {
   std::optional<Role> outside(std::string_view name) const {
     Ranked best;
     for (size_t begin = 0; begin < name.size();) {
-      look(outside_, name.substr(begin), longest_, best);
+      look(outside_, name.substr(begin), most_segments_, best);
       const size_t dot = name.find('.', begin);
       begin = dot == name.npos ? name.size() : dot + 1;
     }
@@ -179,13 +180,15 @@ class Rules {
   void add(const RoleRule& rule) {
     const bool layered = rule.pattern.starts_with(kLayerHole);
     const auto pattern = layered ? rule.pattern.substr(kLayerHole.size()) : rule.pattern;
-    longest_ = std::max(longest_, pattern.size());
+    const auto dots = static_cast<size_t>(std::ranges::count(pattern, '.'));
+    most_segments_ = std::max(most_segments_, dots + 1);
     (layered ? in_layer_ : outside_).try_emplace(pattern, Ranked{next_rank_++, rule.role});
   }
 
-  // Every run of whole segments at the beginning of `text`, up to the longest pattern.
-  static void look(const Dictionary& rules, std::string_view text, size_t longest, Ranked& best) {
-    for (size_t end = 0; end < text.size() && end <= longest; ++end) {
+  // Every run of whole segments at the beginning of `text`, up to as many as a pattern has.
+  static void look(const Dictionary& rules, std::string_view text, size_t most, Ranked& best) {
+    size_t end = 0;
+    for (size_t segments = 0; segments < most && end < text.size(); ++segments, ++end) {
       end = std::min(text.find('.', end), text.size());
       const auto found = rules.find(text.substr(0, end));
       if (found != rules.end() && found->second.rank < best.rank) best = found->second;
@@ -193,7 +196,7 @@ class Rules {
   }
 
   Dictionary in_layer_, outside_;
-  size_t next_rank_ = 0, longest_ = 0;
+  size_t next_rank_ = 0, most_segments_ = 0;
 };
 
 bool is_word_at(std::string_view text, size_t at, const RoleWord& word) {

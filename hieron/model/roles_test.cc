@@ -258,6 +258,7 @@ TEST(Roles, HostileNamesAreOtherAndCostNothing) {
   EXPECT_EQ(role("", ""), "other");
   EXPECT_EQ(role("", "..."), "other");
   EXPECT_EQ(classify("", "layers.99999999999999999999.x").layer, std::nullopt);
+  EXPECT_EQ(classify("", "layers.2147483647.x").layer, std::nullopt);
   EXPECT_EQ(classify("", "layers.-1.x").layer, std::nullopt);
   EXPECT_EQ(role("", std::string(1 << 20, '.')), "other");
 }

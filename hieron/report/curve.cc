@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 namespace hieron {
 namespace {
@@ -10,7 +11,8 @@ void sort_by_alpha(std::vector<CurvePoint>& curve) {
   std::erase_if(curve, [](const CurvePoint& point) {
     return !std::isfinite(point.alpha) || !std::isfinite(point.share);
   });
-  std::ranges::stable_sort(curve, {}, &CurvePoint::alpha);
+  std::ranges::sort(curve, {},
+                    [](const CurvePoint& point) { return std::pair(point.alpha, point.share); });
 }
 
 double between(const CurvePoint& a, const CurvePoint& b, double alpha) {

@@ -63,13 +63,13 @@ Statement evidence_finding(const DepthFigures& depth) {
             fmt::format("Uninformative: {}.",
                         counted(depth.informative, "informative element", "informative elements"))};
   }
-  std::string text =
-      fmt::format("{} of {} + {} of {}, hard bounds {}; {} ({} at 16 ulps)",
-                  show_alpha(depth.alpha, depth.low, depth.high), printable(depth.ends[0]),
-                  show_alpha(1 - depth.alpha, depth.low, depth.high), printable(depth.ends[1]),
-                  show_bounds(depth.low, depth.high),
-                  counted(depth.informative, "informative element", "informative elements"),
-                  with_commas(depth.informative_16));
+  std::string text = fmt::format(
+      "{} of {} + {} of {}, hard bounds {}: explains {} of {} to the last bit (D4; D64 {})",
+      show_alpha(depth.alpha, depth.low, depth.high), printable(depth.ends[0]),
+      show_alpha(1 - depth.alpha, depth.low, depth.high), printable(depth.ends[1]),
+      show_bounds(depth.low, depth.high), show_share(depth.d4),
+      counted(depth.informative, "informative element", "informative elements"),
+      show_share(depth.d64));
   if (std::isfinite(depth.bits) && depth.bits > 0) {
     text += fmt::format("; {} bits of evidence against chance",
                         with_commas(static_cast<uint64_t>(depth.bits)));

@@ -20,6 +20,7 @@ namespace {
 
 constexpr size_t kMostTensors = 2000;  // rows; the rest is in the JSON only
 constexpr size_t kMostSkipped = 200;
+constexpr size_t kNameBytes = 160;   // of a tensor in a table; the JSON has it whole
 constexpr size_t kOpenTensors = 40;  // a table this short is not folded away
 
 std::string section(std::string_view heading, std::string_view content) {
@@ -115,7 +116,7 @@ std::string facts(const AuditResult& result) {
   std::string out;
   if (result.depth) {
     const DepthFigures& depth = *result.depth;
-    out += fact("Alpha", show_alpha(depth.alpha, depth.low, depth.high),
+    out += fact("Alpha of the best blend", show_alpha(depth.alpha, depth.low, depth.high),
                 "weight of " + printable(depth.ends[0], 40));
     out += fact("Explained to the last bit (D16)", show_share(depth.d16),
                 fmt::format("of {} informative elements", with_commas(depth.informative_16)));
@@ -255,7 +256,7 @@ std::string left_out(const AuditResult& result) {
     Table table(kColumns);
     const size_t shown = std::min(result.skipped.size(), kMostSkipped);
     for (size_t i = 0; i < shown; ++i) {
-      table.row({result.skipped[i].tensor, result.skipped[i].reason});
+      table.row({printable(result.skipped[i].tensor, kNameBytes), result.skipped[i].reason});
     }
     out = fmt::format(
         "<details{}><summary>{} left out</summary>\n", result.skipped.size() <= 12 ? " open" : "",
@@ -285,10 +286,10 @@ std::string tensors(const AuditResult& result) {
   const size_t shown = std::min(result.tensors.size(), kMostTensors);
   for (size_t i = 0; i < shown; ++i) {
     const TensorFigures& t = result.tensors[i];
-    table.row({t.name, std::string(name(t.role.role)), with_commas(t.elements),
-               show_percent(t.read, t.elements), with_commas(t.informative),
-               show_alpha(t.alpha, t.low, t.high), show_share(t.d16), show_share(t.equal),
-               t.state});
+    table.row({printable(t.name, kNameBytes), std::string(name(t.role.role)),
+               with_commas(t.elements), show_percent(t.read, t.elements),
+               with_commas(t.informative), show_alpha(t.alpha, t.low, t.high), show_share(t.d16),
+               show_share(t.equal), t.state});
   }
   std::string out =
       fmt::format("<details{}><summary>{} tensor{}</summary>\n",

@@ -88,6 +88,7 @@ svg.spike{display:block;width:100%;height:auto}
 .spike text{font-size:12px}
 .spike .tick,.spike .note,.spike .name{fill:var(--quiet)}
 .spike .peak{font-size:15px;font-weight:650;fill:var(--suspect)}
+.spike .peak,.spike .note{paint-order:stroke;stroke:var(--paper);stroke-width:4px;stroke-linejoin:round}
 .grid{stroke:var(--line)}
 .axis{stroke:var(--quiet)}
 .limit{stroke:var(--quiet);stroke-dasharray:2 3}
@@ -99,7 +100,7 @@ svg.spike{display:block;width:100%;height:auto}
   border-top:2.5px solid var(--suspect)}
 .key.dashed{border-top:2px dashed var(--control)}
 .key.dotted{border-top:2px dotted var(--quiet)}
-.keys span{margin-right:1.3rem}
+.keys span{display:inline-block;margin-right:1.3rem;white-space:nowrap}
 svg.map{display:block;max-width:none}
 .map text{font-size:11.5px}
 .role{fill:var(--quiet)!important}
@@ -134,7 +135,7 @@ footer{padding-top:1rem;padding-bottom:3rem;color:var(--quiet);font-size:.8125re
   h2,h3{break-after:avoid}
   .scroll,pre{overflow:visible}
   pre{white-space:pre-wrap;overflow-wrap:anywhere}
-  svg.map{width:100%;height:auto}
+  svg.map{max-width:100%;height:auto}
   details::details-content{content-visibility:visible;height:auto}}
 )css";
 

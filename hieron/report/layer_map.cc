@@ -54,7 +54,7 @@ class Map {
   explicit Map(const std::vector<TensorFigures>& tensors) {
     make_columns(tensors);
     for (const TensorFigures& tensor : tensors) add(tensor);
-    cell_width_ = std::clamp(780.0 / static_cast<double>(columns_.size()), 5.0, 64.0);
+    cell_width_ = std::clamp(730.0 / static_cast<double>(columns_.size()), 2.8, 64.0);
   }
 
   std::string draw() const {
@@ -146,11 +146,12 @@ class Map {
                           show_bounds(surest.low, surest.high));
       if (std::isfinite(surest.d16)) text += fmt::format(", D16 {}", show_share(surest.d16));
     }
-    return text + fmt::format("; {}{}", cell.tensors > 1 ? "surest " : "", surest.name);
+    return text +
+           fmt::format("; {}{}", cell.tensors > 1 ? "surest " : "", printable(surest.name, 160));
   }
 
   std::string draw_cell(Role role, size_t column, const MapCell& cell, double y) const {
-    const double left = x(column), width = cell_width_ - (cell_width_ > 8 ? 2 : 0.6);
+    const double left = x(column), width = cell_width_ - (cell_width_ > 8 ? 2 : 0.3);
     const double height = kRowHeight - 2;
     std::string out = fmt::format(
         "<g><title>{}</title><rect class=\"s-{}\" x=\"{:.2f}\" y=\"{}\" width=\"{:.2f}\" "
@@ -171,10 +172,10 @@ class Map {
 
   // A stroke for "changed", a cross for "unexplained".
   static std::string mark(size_t state, double left, double y, double width, double height) {
-    const double size = std::min(width, height) - 2;
-    const double x0 = left + (width - size) / 2, y0 = y + (height - size) / 2;
-    std::string d = fmt::format("M{:.2f} {:.2f}l{:.2f} {:.2f}", x0, y0 + size, size, -size);
-    if (state == 1) d += fmt::format("M{:.2f} {:.2f}l{:.2f} {:.2f}", x0, y0, size, size);
+    const double rise = std::min(14.0, height - 4), run = std::min(rise, width);
+    const double x0 = left + (width - run) / 2, y0 = y + (height - rise) / 2;
+    std::string d = fmt::format("M{:.2f} {:.2f}l{:.2f} {:.2f}", x0, y0 + rise, run, -rise);
+    if (state == 1) d += fmt::format("M{:.2f} {:.2f}l{:.2f} {:.2f}", x0, y0, run, rise);
     return fmt::format("<path class=\"mark\" d=\"{}\"/>", d);
   }
 

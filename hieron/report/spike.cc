@@ -146,8 +146,9 @@ class Panel {
     const bool left = depth_.alpha > (range_.low + range_.high) / 2;
     const double at = std::clamp(x(depth_.alpha), kLeft, kRight) + (left ? -12 : 12);
     const std::string_view anchor = left ? "end" : "start";
-    // Below a peak that touches the top, beside any other.
-    const double top = std::clamp(y(depth_.d16) + 6, kTop + 16, kBottom - 40);
+    // Beside a peak that touches the top, above any other.
+    const double peak = y(depth_.d16);
+    const double top = peak < kTop + 60 ? std::max(peak + 6, kTop + 16) : peak - 30;
     text(at, top, anchor, show_alpha(depth_.alpha, depth_.low, depth_.high), "peak");
     text(at, top + 16, anchor, "D16 " + show_share(depth_.d16), "note");
     out_ += fmt::format("<circle class=\"dot\" cx=\"{:.2f}\" cy=\"{:.2f}\" r=\"3\"/>\n",

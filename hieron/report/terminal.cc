@@ -325,12 +325,17 @@ void Page::figure_table() {
   const auto rows = summarised(summarised(figure_rows(result_), "self-check", 2), "control", 8);
   if (rows.empty()) return;
   constexpr int kKind = 13, kDepth = 9, kAlpha = 11;
-  int longest = 0, outcome = 0;
+  int longest = 0, outcome_width = 0;
+  // In a narrow terminal only what failed is said in words.
+  const auto said = [&](const FigureRow& row) -> std::string {
+    if (row.outcome.empty() || (row.passed && width_ < 72)) return "";
+    return (row.passed ? "  " : "  ! ") + row.outcome;
+  };
   for (const FigureRow& row : rows) {
     longest = std::max(longest, width_of(row.name));
-    if (row.kind != "suspect") outcome = std::max(outcome, width_of(row.outcome) + 2);
+    outcome_width = std::max(outcome_width, width_of(said(row)));
   }
-  const int rest = 2 + kKind + kDepth + kAlpha + 2 + outcome;
+  const int rest = 2 + kKind + kDepth + kAlpha + outcome_width;
   const int name_width = std::clamp(width_ - rest, 12, std::max(12, longest));
   line(std::string(static_cast<size_t>(2 + kKind + name_width), ' ') + right("D16", kDepth) +
            right("alpha", kAlpha),
@@ -341,13 +346,9 @@ void Page::figure_table() {
         "  " + padded(row.kind, kKind) +
         padded(printable(row.name, static_cast<size_t>(name_width)), name_width) +
         right(show_share(row.d16), kDepth) + right(row.alpha, kAlpha);
-    const std::string beside =
-        suspect ? fmt::format("  D4 {}  D64 {}", show_share(row.d4), show_share(row.d64))
-                : (row.passed ? "  " : "  ! ") + row.outcome;
-    line(text + (width_of(text) + width_of(beside) <= width_ || !suspect ? beside : ""),
-         suspect                 ? Ink::kSuspect
-         : row.kind == "control" ? Ink::kControl
-                                 : Ink::kPlain);
+    line(text + said(row), suspect                 ? Ink::kSuspect
+                           : row.kind == "control" ? Ink::kControl
+                                                   : Ink::kPlain);
   }
 }
 
