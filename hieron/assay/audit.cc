@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cctype>
+#include <chrono>
 #include <cmath>
 #include <limits>
 #include <map>
@@ -22,6 +22,7 @@
 #include "hieron/assay/recovered_yaml.h"
 #include "hieron/assay/sample.h"
 #include "hieron/assay/verdict.h"
+#include "hieron/core/parallel.h"
 #include "hieron/core/text.h"
 #include "hieron/kinship/hidden_units.h"
 #include "hieron/model/config.h"
@@ -88,7 +89,8 @@ bool away_from_ends(const GroupedFit& grouped) {
 
 class Auditor {
  public:
-  Auditor(const AuditInput& input, const AuditOptions& options) : input_(input), options_(options) {}
+  Auditor(const AuditInput& input, const AuditOptions& options)
+      : input_(input), options_(options) {}
 
   Result<AuditResult> run() {
     const auto start = std::chrono::steady_clock::now();
@@ -115,13 +117,15 @@ class Auditor {
     alignment_ = align(models, 1);
     HIERON_CHECK(identify());
     if (std::ranges::none_of(alignment_.rows, [&](const Row& row) {
-          return std::ranges::any_of(cast_.references(), [&](size_t m) { return row.views[m].has_value(); });
+          return std::ranges::any_of(cast_.references(),
+                                     [&](size_t m) { return row.views[m].has_value(); });
         })) {
-      return refuse(fmt::format("{} has no tensor in common with any parent or base (by name and "
-                                "shape); check that they are of one architecture and that the names "
-                                "carry the same prefix.",
-                                input_.suspect->ref),
-                    input_.suspect->ref);
+      return refuse(
+          fmt::format("{} has no tensor in common with any parent or base (by name and "
+                      "shape); check that they are of one architecture and that the names "
+                      "carry the same prefix.",
+                      input_.suspect->ref),
+          input_.suspect->ref);
     }
     const auto config = parse_config(input_.suspect->config_json, input_.suspect->ref);
     if (!config && !input_.suspect->config_json.empty()) {
@@ -166,10 +170,12 @@ class Auditor {
       HIERON_TRY(ModelIdentity found, identity(*control));
       result_.controls.push_back(std::move(found));
     }
-    result_.tells = tells(input_.suspect->folder, input_.suspect->metadata, input_.suspect->config_json);
+    result_.tells =
+        tells(input_.suspect->folder, input_.suspect->metadata, input_.suspect->config_json);
     if (cast_.controls.empty()) {
       result_.warnings.push_back(
-          "No control was given: add another fine-tune of the same family with --control, so that the "
+          "No control was given: add another fine-tune of the same family with --control, so that "
+          "the "
           "test can be seen to say no.");
     }
     return {};
@@ -182,8 +188,9 @@ class Auditor {
                          (input_.suspect->find(row.name + "_scale_inv") ||
                           input_.suspect->find(row.name + "_scale"));
       if (codes) {
-        alignment_.ledger.push_back({0, row.name, "quantised codes with their scale in another tensor: "
-                                                  "this scheme is not decoded yet"});
+        alignment_.ledger.push_back({0, row.name,
+                                     "quantised codes with their scale in another tensor: "
+                                     "this scheme is not decoded yet"});
       }
       return codes;
     });
@@ -203,7 +210,8 @@ class Auditor {
   }
 
   Result<bool> try_copy() {
-    for (const size_t m : cast_.references()) copies_.push_back(compare_copy(sample_, Cast::kSuspect, m));
+    for (const size_t m : cast_.references())
+      copies_.push_back(compare_copy(sample_, Cast::kSuspect, m));
     for (const CopyFigures& copy : copies_) {
       if (copy.elements == 0) continue;
       const auto enough = [&](uint64_t n) {
@@ -257,10 +265,12 @@ class Auditor {
             ? fmt::format("{} is {} stored in another number format: {} after rounding.",
                           input_.suspect->ref, of, all_but)
             : fmt::format("{} is a copy of {}: {} bit for bit.", input_.suspect->ref, of, all_but);
-    verdict.reasons.push_back(fmt::format("{:.6f} of the elements compared are equal ({:.4f} needed).",
-                                          result_.replay->share, threshold::kCopyEqual.value));
-    verdict.falsifiers.push_back("A tensor of the suspect that was not compared and differs (see what "
-                                 "was not checked).");
+    verdict.reasons.push_back(
+        fmt::format("{:.6f} of the elements compared are equal ({:.4f} needed).",
+                    result_.replay->share, threshold::kCopyEqual.value));
+    verdict.falsifiers.push_back(
+        "A tensor of the suspect that was not compared and differs (see what "
+        "was not checked).");
     return true;
   }
 
@@ -297,15 +307,17 @@ class Auditor {
     }
     for (const size_t m : used) result_.verdict.of.push_back(alignment_.models[m]->ref);
     result_.verdict.kind = VerdictKind::kExactMerge;
-    result_.verdict.sentence =
-        fmt::format("{} is put together from whole tensors of {}: every one of its {} weights is equal "
-                    "to the same weight of one of them.",
-                    input_.suspect->ref, fmt::join(result_.verdict.of, " and "),
-                    with_commas(result_.replay->elements));
-    result_.verdict.reasons.push_back("Every tensor equals the same tensor of one of the models bit for "
-                                      "bit, and no single model has them all.");
-    result_.verdict.falsifiers.push_back("One element that differs from the model its tensor is said to "
-                                         "come from.");
+    result_.verdict.sentence = fmt::format(
+        "{} is put together from whole tensors of {}: every one of its {} weights is equal "
+        "to the same weight of one of them.",
+        input_.suspect->ref, fmt::join(result_.verdict.of, " and "),
+        with_commas(result_.replay->elements));
+    result_.verdict.reasons.push_back(
+        "Every tensor equals the same tensor of one of the models bit for "
+        "bit, and no single model has them all.");
+    result_.verdict.falsifiers.push_back(
+        "One element that differs from the model its tensor is said to "
+        "come from.");
     result_.recipe = exchanged_recipe(alignment_, roles_, origin);
     return true;
   }
@@ -321,10 +333,9 @@ class Auditor {
                             options_.walk.threads);
         choose_varies(alignment_, sample_, pair);
         ++pairs_tried_;
-        const bool better =
-            !best_ || pair.grouped.share() > best_->grouped.share() ||
-            (pair.grouped.share() == best_->grouped.share() &&
-             pair.grouped.informative > best_->grouped.informative);
+        const bool better = !best_ || pair.grouped.share() > best_->grouped.share() ||
+                            (pair.grouped.share() == best_->grouped.share() &&
+                             pair.grouped.informative > best_->grouped.informative);
         if (better) best_ = std::move(pair);
       }
     }
@@ -334,8 +345,8 @@ class Auditor {
     if (!best_) return false;
     const PairFit& pair = *best_;
     const Sample guard_sample = thinned(sample_, kGuardElements);
-    const GuardInput guard{alignment_, guard_sample, Cast::kSuspect, pair.ends, pair.varies,
-                           cast_.controls, options_.walk.threads, options_.seed};
+    const GuardInput guard{alignment_,  guard_sample,   Cast::kSuspect,        pair.ends,
+                           pair.varies, cast_.controls, options_.walk.threads, options_.seed};
     Guards guards = run_guards(guard);
     result_.depth = depth_figures(guards);
     std::optional<CandidateRecipe> recipe;
@@ -357,7 +368,7 @@ class Auditor {
       HIERON_CHECK(prove_recipe(*recipe));
       take_proof(*recipe, facts);
     }
-    result_.unexplained = unexplained_share(sample_, Cast::kSuspect, pair.ends, pair.varies,
+    result_.unexplained = unexplained_share(guard_sample, Cast::kSuspect, pair.ends, pair.varies,
                                             alignment_, pair.grouped);
     const MergeDecision decision = decide_merge(facts);
     merge_reasons_ = decision.reasons;
@@ -413,7 +424,8 @@ class Auditor {
     figures.d64 = pair.fit.d64.share();
     figures.informative = d4.informative;
     figures.informative_16 = pair.fit.d16.informative;
-    figures.bits = evidence_bits(pair.fit.intervals, 16, d4.alpha(), static_cast<double>(pairs_tried_));
+    figures.bits =
+        evidence_bits(pair.fit.intervals, 16, d4.alpha(), static_cast<double>(pairs_tried_));
     figures.controls = guards.controls;
     figures.self_checks = guards.self_checks;
     figures.power = guards.power;
@@ -442,10 +454,15 @@ class Auditor {
     if (!info(s).blend || !info(p).blend || !info(q).blend) {
       // Counters and codes are carried over from one of the ends.
       if (s != q || info(s).bits < 8) return std::nullopt;
-      return RowClaim{.operands = {recipe.ends.second}, .combination = {{1.0}, false}, .raw = true,
+      return RowClaim{.operands = {recipe.ends.second},
+                      .combination = {{1.0}, false},
+                      .raw = true,
                       .true_dtype = s};
     }
-    SampleRow stand_in{.row = 0, .runs = {}, .role = roles_.classify(row.name, row.shape), .dtypes = {},
+    SampleRow stand_in{.row = 0,
+                       .runs = {},
+                       .role = roles_.classify(row.name, row.shape),
+                       .dtypes = {},
                        .values = {}};
     const std::string key =
         recipe.varies == Varies::kTensor
@@ -455,8 +472,10 @@ class Auditor {
     const Combination& combination =
         found != recipe.groups.end() ? found->second : recipe.groups.begin()->second;
     const DType true_dtype = sampled ? sampled->dtypes[Cast::kSuspect] : s;
-    return RowClaim{.operands = {recipe.ends.first, recipe.ends.second}, .combination = combination,
-                    .arithmetic = recipe.arithmetic, .true_dtype = true_dtype,
+    return RowClaim{.operands = {recipe.ends.first, recipe.ends.second},
+                    .combination = combination,
+                    .arithmetic = recipe.arithmetic,
+                    .true_dtype = true_dtype,
                     .single_rounding = rounds_once(recipe.arithmetic)};
   }
 
@@ -530,27 +549,33 @@ class Auditor {
           with_commas(replay.elements),
           replay.equal == replay.elements ? "" : ", the rest but for rounding");
       verdict.falsifiers.push_back(
-          "One weight that the recipe does not reproduce (none was found; hieron verify repeats it).");
+          "One weight that the recipe does not reproduce (none was found; hieron verify repeats "
+          "it).");
     } else if (facts.changed == 0 && facts.replayed) {
       verdict.sentence = fmt::format(
-          "{} is {}, give or take rounding: {} of {} compared weights are that blend bit for bit, and the "
+          "{} is {}, give or take rounding: {} of {} compared weights are that blend bit for bit, "
+          "and the "
           "others differ by no more than the arithmetic of an unknown program would.",
           input_.suspect->ref, parts(), with_commas(replay.equal), with_commas(replay.elements));
-      verdict.falsifiers.push_back("A program whose arithmetic gives other weights than these from the "
-                                   "same recipe and parents, where this one claims rounding.");
+      verdict.falsifiers.push_back(
+          "A program whose arithmetic gives other weights than these from the "
+          "same recipe and parents, where this one claims rounding.");
     } else {
       verdict.sentence = fmt::format(
-          "{} is {}, changed afterwards: {} of {} compared weights are that blend bit for bit, {} are "
+          "{} is {}, changed afterwards: {} of {} compared weights are that blend bit for bit, {} "
+          "are "
           "not.",
           input_.suspect->ref, parts(), with_commas(replay.equal), with_commas(replay.elements),
           with_commas(replay.elements - replay.equal));
-      verdict.falsifiers.push_back(fmt::format(
-          "Weights that this recipe reproduces no better than chance: here it reproduces {:.4f} of those "
-          "where the ends differ, a model that took no part {:.4f} at best.",
-          replay.share_informative, facts.best_control));
+      verdict.falsifiers.push_back(
+          fmt::format("Weights that this recipe reproduces no better than chance: here it "
+                      "reproduces {:.4f} of those "
+                      "where the ends differ, a model that took no part {:.4f} at best.",
+                      replay.share_informative, facts.best_control));
     }
     verdict.falsifiers.push_back(
-        "A model that certainly took no part and reaches a depth like the suspect's in the same test.");
+        "A model that certainly took no part and reaches a depth like the suspect's in the same "
+        "test.");
     verdict.falsifiers.push_back(
         "An older date or hash that shows one of the ends to have been made from the suspect.");
   }
@@ -563,8 +588,8 @@ class Auditor {
     std::optional<size_t> kin;
     bool doubtful = false;
     for (const size_t m : models) {
-      HIERON_TRY(const HiddenUnitTest test,
-                 compare_hidden_units(alignment_, roles_, Cast::kSuspect, m, options_.walk.threads));
+      HIERON_TRY(const HiddenUnitTest test, compare_hidden_units(alignment_, roles_, Cast::kSuspect,
+                                                                 m, options_.walk.threads));
       if (test.matrices.empty()) continue;
       units += test.units;
       const double p = std::min(1.0, test.p * static_cast<double>(models.size()));
@@ -580,7 +605,8 @@ class Auditor {
       verdict.kind = VerdictKind::kFineTune;
       verdict.of = {ref(*kin)};
       verdict.sentence = fmt::format(
-          "{} shares its origin with {} and was trained on its own from there: no blend of the offered "
+          "{} shares its origin with {} and was trained on its own from there: no blend of the "
+          "offered "
           "models explains it.",
           input_.suspect->ref, ref(*kin));
       verdict.reasons.push_back(fmt::format(
@@ -590,7 +616,8 @@ class Auditor {
       verdict.falsifiers.push_back(
           "A pair of parents, offered to the same test, whose blend reproduces its weights.");
       verdict.falsifiers.push_back(
-          "An independent run from the same random initialisation, which this test cannot tell from "
+          "An independent run from the same random initialisation, which this test cannot tell "
+          "from "
           "training on.");
     } else if (!result_.kinship.empty() && !doubtful && sees) {
       verdict.kind = VerdictKind::kIndependent;
@@ -603,14 +630,15 @@ class Auditor {
           "do.",
           with_commas(units)));
       verdict.falsifiers.push_back(
-          "A permutation of hidden units that maps it onto one of the offered models (not searched yet).");
+          "A permutation of hidden units that maps it onto one of the offered models (not searched "
+          "yet).");
     } else {
       verdict.kind = VerdictKind::kUndetermined;
       verdict.sentence = fmt::format(
-          "No verdict on {}: no blend of the offered models explains it, and {}.", input_.suspect->ref,
-          result_.kinship.empty()
-              ? "it has no matrix of hidden units that the kinship test can use"
-              : "its hidden units neither prove nor exclude a common origin");
+          "No verdict on {}: no blend of the offered models explains it, and {}.",
+          input_.suspect->ref,
+          result_.kinship.empty() ? "it has no matrix of hidden units that the kinship test can use"
+                                  : "its hidden units neither prove nor exclude a common origin");
     }
     return {};
   }
@@ -631,20 +659,19 @@ class Auditor {
   }
 
   void fill_tensors() {
-    std::map<size_t, const RowIntervals*> fitted;
-    if (best_) {
-      for (const RowIntervals& row : best_->fit.rows) fitted[sample_.rows[row.sample_row].row] = &row;
-    }
+    const std::map<size_t, RowDepths> fitted = row_depths();
     std::map<size_t, uint64_t> sampled;
     for (const SampleRow& row : sample_.rows) sampled[row.row] = row.count;
     std::map<Role, RoleCoverage> coverage;
     const bool proven = result_.replay.has_value();
     for (size_t i = 0; i < alignment_.rows.size(); ++i) {
       const Row& row = alignment_.rows[i];
-      TensorFigures figures{.name = row.name, .role = roles_.classify(row.name, row.shape),
-                            .elements = row.elements, .state = {}};
+      TensorFigures figures{.name = row.name,
+                            .role = roles_.classify(row.name, row.shape),
+                            .elements = row.elements,
+                            .state = {}};
       figures.read = sampled.contains(i) ? sampled[i] : 0;
-      if (fitted.contains(i)) fill_fit(*fitted[i], figures);
+      if (const auto fit = fitted.find(i); fit != fitted.end()) fill_fit(fit->second, figures);
       if (proven && proof_.rows[i].read > 0) {
         figures.read = proof_.rows[i].read;
         figures.equal = ratio(proof_.rows[i].equal, proof_.rows[i].read);
@@ -669,23 +696,40 @@ class Auditor {
       const TensorRole role = roles_.classify(tensor->name, tensor->shape);
       coverage[role.role].role = role.role;
       coverage[role.role].parameters += tensor->elements;
-      result_.tensors.push_back(TensorFigures{.name = tensor->name, .role = role,
-                                              .elements = tensor->elements, .state = "skipped"});
+      result_.tensors.push_back(TensorFigures{
+          .name = tensor->name, .role = role, .elements = tensor->elements, .state = "skipped"});
     }
     for (auto& [role, cover] : coverage) result_.coverage.push_back(cover);
   }
 
-  void fill_fit(const RowIntervals& row, TensorFigures& figures) const {
-    const auto intervals = best_->fit.of(row);
-    figures.informative = intervals.size();
-    const Depth d16 = depth(intervals, 16);
-    figures.informative_16 = d16.informative;
-    if (static_cast<double>(d16.informative) < threshold::kInformative.value) return;
-    const Depth d4 = depth(intervals, 4);
-    figures.alpha = d4.alpha();
-    figures.low = d4.low;
-    figures.high = d4.high;
-    figures.d16 = d16.share();
+  struct RowDepths {
+    uint64_t informative = 0;
+    Depth d4, d16;
+  };
+
+  std::map<size_t, RowDepths> row_depths() const {
+    if (!best_) return {};
+    const EndsFit& fit = best_->fit;
+    std::vector<RowDepths> depths(fit.rows.size());
+    parallel_for(fit.rows.size(), options_.walk.threads, [&](size_t i) {
+      const auto intervals = fit.of(fit.rows[i]);
+      depths[i] = {intervals.size(), depth(intervals, 4), depth(intervals, 16)};
+    });
+    std::map<size_t, RowDepths> by_row;
+    for (size_t i = 0; i < depths.size(); ++i) {
+      by_row.emplace(sample_.rows[fit.rows[i].sample_row].row, depths[i]);
+    }
+    return by_row;
+  }
+
+  static void fill_fit(const RowDepths& row, TensorFigures& figures) {
+    figures.informative = row.informative;
+    figures.informative_16 = row.d16.informative;
+    if (static_cast<double>(row.d16.informative) < threshold::kInformative.value) return;
+    figures.alpha = row.d4.alpha();
+    figures.low = row.d4.low;
+    figures.high = row.d4.high;
+    figures.d16 = row.d16.share();
   }
 
   std::string state_of(size_t i, const TensorFigures& figures) const {
@@ -698,9 +742,8 @@ class Auditor {
       return row.informative == 0 || mostly ? "changed" : "unexplained";
     }
     if (figures.read == 0) return "skipped";
-    const bool present = std::ranges::any_of(cast_.references(), [&](size_t m) {
-      return alignment_.rows[i].views[m].has_value();
-    });
+    const bool present = std::ranges::any_of(
+        cast_.references(), [&](size_t m) { return alignment_.rows[i].views[m].has_value(); });
     if (!present) return "unexplained";
     if (std::isnan(figures.d16)) return "uninformative";
     return figures.d16 >= threshold::kExactDepth.value ? "explained" : "unexplained";
@@ -721,9 +764,10 @@ class Auditor {
     for (const size_t m : cast_.references()) {
       const double share = aligned_share({m});
       if (share >= threshold::kAligned.value) continue;
-      result_.warnings.push_back(fmt::format("{} has a counterpart for only {:.1f} % of the suspect's "
-                                             "parameters.",
-                                             alignment_.models[m]->ref, 100 * share));
+      result_.warnings.push_back(
+          fmt::format("{} has a counterpart for only {:.1f} % of the suspect's "
+                      "parameters.",
+                      alignment_.models[m]->ref, 100 * share));
     }
   }
 
@@ -740,20 +784,25 @@ class Auditor {
       total += tensor.elements;
     }
     if (result_.replay && everything) {
-      sampling.bound = fmt::format("Every element of every aligned tensor was compared ({} of the "
-                                   "suspect's {}).",
-                                   with_commas(read), with_commas(total));
-    } else if (result_.replay) {
-      const double worst = 1 - std::pow(0.05, 1.0 / std::max(1.0, static_cast<double>(smallest_read())));
       sampling.bound = fmt::format(
-          "{} of the suspect's {} parameters were compared, at positions drawn from the seed. A tensor of "
+          "Every element of every aligned tensor was compared ({} of the "
+          "suspect's {}).",
+          with_commas(read), with_commas(total));
+    } else if (result_.replay) {
+      const double worst =
+          1 - std::pow(0.05, 1.0 / std::max(1.0, static_cast<double>(smallest_read())));
+      sampling.bound = fmt::format(
+          "{} of the suspect's {} parameters were compared, at positions drawn from the seed. A "
+          "tensor of "
           "which all n compared elements agree may still differ unseen in a share of at most 1 - "
-          "0.05^(1/n) at 95 % ({:.2e} for the least read one), if what differs lies scattered; changes "
+          "0.05^(1/n) at 95 % ({:.2e} for the least read one), if what differs lies scattered; "
+          "changes "
           "confined to a stretch that was not read are not seen.",
           with_commas(read), with_commas(total), worst);
     } else {
       sampling.bound = fmt::format(
-          "{} of the suspect's {} parameters were read, a sample of every tensor: enough to see that no "
+          "{} of the suspect's {} parameters were read, a sample of every tensor: enough to see "
+          "that no "
           "blend holds. There was nothing to prove on the rest.",
           with_commas(read), with_commas(total));
     }
@@ -775,13 +824,15 @@ class Auditor {
   const std::string& ref(size_t model) const { return alignment_.models[model]->ref; }
 
   static std::string lower_first(std::string text) {
-    if (!text.empty()) text[0] = static_cast<char>(std::tolower(static_cast<unsigned char>(text[0])));
+    if (!text.empty())
+      text[0] = static_cast<char>(std::tolower(static_cast<unsigned char>(text[0])));
     return text;
   }
 
   double suspect_parameters() const {
     double total = 0;
-    for (const TensorInfo& tensor : input_.suspect->tensors) total += static_cast<double>(tensor.elements);
+    for (const TensorInfo& tensor : input_.suspect->tensors)
+      total += static_cast<double>(tensor.elements);
     return total;
   }
 
@@ -799,7 +850,8 @@ class Auditor {
   std::map<Role, double> equal_by_role() const {
     std::map<Role, std::pair<uint64_t, uint64_t>> sums;
     for (size_t i = 0; i < alignment_.rows.size(); ++i) {
-      auto& [equal, read] = sums[roles_.classify(alignment_.rows[i].name, alignment_.rows[i].shape).role];
+      auto& [equal, read] =
+          sums[roles_.classify(alignment_.rows[i].name, alignment_.rows[i].shape).role];
       equal += proof_.rows[i].equal;
       read += proof_.rows[i].read;
     }

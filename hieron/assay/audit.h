@@ -1,6 +1,8 @@
-// The audit: a suspect, its suspected parents and some controls go in; a verdict with its proof comes out.
+// The audit: a suspect, its suspected parents and some controls go in; a verdict with its proof
+// comes out.
 //
-// Estimates are made from a bounded sample; the proof is one pass over every element (or over the selection that
+// Estimates are made from a bounded sample; the proof is one pass over every element (or over the
+// selection that
 // --sample asks for). Thresholds: assay/thresholds.h. Theory: docs/assay.md.
 #pragma once
 
@@ -29,7 +31,8 @@ struct AuditOptions {
   WalkOptions walk;
 };
 
-// Errors: models with nothing in common, unreadable data. A defect that an audit can go on past is a warning.
+// Errors: models with nothing in common, unreadable data. A defect that an audit can go on past is
+// a warning.
 Result<AuditResult> audit(const AuditInput& input, const AuditOptions& options);
 
 }  // namespace hieron

@@ -1,4 +1,5 @@
-// The audit on real weights: the table of docs/assay.md §3, and what a true merge must look like in every format.
+// The audit on real weights: the table of docs/assay.md §3, and what a true merge must look like in
+// every format.
 #include "hieron/assay/audit.h"
 
 #include <gtest/gtest.h>
@@ -39,14 +40,15 @@ AuditResult audit_models(const Model& suspect, const Model& parent, const Model&
   input.suspect = made::checkpoint("suspect", suspect);
   input.parents.push_back(made::checkpoint("parent", parent));
   input.base = made::checkpoint("base", other);
-  for (const Model* control : controls) input.controls.push_back(made::checkpoint("control", *control));
+  for (const Model* control : controls)
+    input.controls.push_back(made::checkpoint("control", *control));
   auto result = audit(input, with);
   EXPECT_TRUE(result) << (result ? "" : result.error().sentence);
   return result ? *std::move(result) : AuditResult{};
 }
 
-Model merge(double alpha, Arithmetic arithmetic = Arithmetic::kExact, const Model& p = hacker_news(),
-            const Model& q = base()) {
+Model merge(double alpha, Arithmetic arithmetic = Arithmetic::kExact,
+            const Model& p = hacker_news(), const Model& q = base()) {
   const double rest = std::round((1 - alpha) * 1e4) / 1e4;  // the decimal, as a recipe would say it
   return made::blended({&p, &q}, {{alpha, rest}, true}, arithmetic);
 }
@@ -63,7 +65,8 @@ Model with_noise(const Model& model, double size) {
   });
 }
 
-Model with_foreign_delta(const Model& model, const Model& foreign, const Model& origin, double share) {
+Model with_foreign_delta(const Model& model, const Model& foreign, const Model& origin,
+                         double share) {
   size_t t = 0;
   return made::changed(model, [&](made::Tensor& tensor) {
     for (size_t i = 0; i < tensor.values.size(); ++i) {
@@ -97,8 +100,8 @@ TEST(AuditTable, MergeOfSixToFour) {
 }
 
 TEST(AuditTable, MergeOfFourSevenths) {
-  const AuditResult result =
-      audit_models(made::blended({&hacker_news(), &base()}, {{4.0, 3.0}, true}), hacker_news(), base());
+  const AuditResult result = audit_models(
+      made::blended({&hacker_news(), &base()}, {{4.0, 3.0}, true}), hacker_news(), base());
   EXPECT_EQ(kind(result), "exact-merge") << result.verdict.sentence;
   EXPECT_GE(result.depth->d4, 0.99998);
   EXPECT_GE(result.depth->d16, 0.99997);
@@ -197,10 +200,11 @@ TEST_P(AuditArithmetic, IsIdentifiedByReplay) {
 }
 
 INSTANTIATE_TEST_SUITE_P(EveryModel, AuditArithmetic,
-                         testing::Values(Arithmetic::kExact, Arithmetic::kF32Once, Arithmetic::kF32Fma,
-                                         Arithmetic::kF32Lerp, Arithmetic::kBf16Products,
-                                         Arithmetic::kBf16Delta, Arithmetic::kF16Once,
-                                         Arithmetic::kF16Products, Arithmetic::kF16Delta),
+                         testing::Values(Arithmetic::kExact, Arithmetic::kF32Once,
+                                         Arithmetic::kF32Fma, Arithmetic::kF32Lerp,
+                                         Arithmetic::kBf16Products, Arithmetic::kBf16Delta,
+                                         Arithmetic::kF16Once, Arithmetic::kF16Products,
+                                         Arithmetic::kF16Delta),
                          [](const auto& about) {
                            std::string text(hieron::info(about.param).name);
                            std::ranges::replace(text, '-', '_');
@@ -219,7 +223,8 @@ TEST_P(AuditAlpha, IsReadToTheLastDigit) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Weights, AuditAlpha,
-                         testing::Values(0.5, 0.565, 0.25, 0.9, 0.05, 0.333, 0.1234, 1.3, -0.3, 1.7));
+                         testing::Values(0.5, 0.565, 0.25, 0.9, 0.05, 0.333, 0.1234, 1.3, -0.3,
+                                         1.7));
 
 // --- formats ---
 
@@ -240,18 +245,21 @@ TEST_P(AuditFormat, HoldsTheBlendTest) {
   EXPECT_EQ(kind(merged), "exact-merge") << merged.verdict.sentence;
   EXPECT_EQ(merged.replay->equal, merged.replay->elements);
   EXPECT_EQ(merged.recipe->models[0].weight, 0.6);
-  const AuditResult innocent =
-      audit_models(as_dtype(family("textgenrnn/reddit_rarepuppers-bf16"), GetParam()), p, q, {&control});
+  const AuditResult innocent = audit_models(
+      as_dtype(family("textgenrnn/reddit_rarepuppers-bf16"), GetParam()), p, q, {&control});
   EXPECT_EQ(kind(innocent), "fine-tune") << innocent.verdict.sentence;
 }
 
 INSTANTIATE_TEST_SUITE_P(Blendable, AuditFormat,
                          testing::Values(DType::kF64, DType::kF32, DType::kF16, DType::kBF16,
                                          DType::kF8E4M3, DType::kF8E5M2),
-                         [](const auto& about) { return std::string(hieron::info(about.param).name); });
+                         [](const auto& about) {
+                           return std::string(hieron::info(about.param).name);
+                         });
 
 TEST(Audit, TestsAWidenedFileInItsTrueCells) {
-  const Model suspect = made::changed(merge(0.6), [](made::Tensor& tensor) { tensor.dtype = DType::kF32; });
+  const Model suspect =
+      made::changed(merge(0.6), [](made::Tensor& tensor) { tensor.dtype = DType::kF32; });
   const AuditResult result = audit_models(suspect, hacker_news(), base());
   EXPECT_EQ(kind(result), "exact-merge") << result.verdict.sentence;
   EXPECT_EQ(result.replay->equal, result.replay->elements);
@@ -371,7 +379,8 @@ TEST(Audit, RefusesModelsWithNothingInCommon) {
   AuditInput input;
   input.suspect = made::checkpoint("suspect", merge(0.6));
   input.parents.push_back(made::checkpoint(
-      "stranger", made::changed(hacker_news(), [](made::Tensor& tensor) { tensor.name += ".other"; })));
+      "stranger",
+      made::changed(hacker_news(), [](made::Tensor& tensor) { tensor.name += ".other"; })));
   const auto result = audit(input, options());
   ASSERT_FALSE(result);
   EXPECT_EQ(result.error().code, ErrorCode::kRefused);

@@ -22,7 +22,8 @@ class DiffVisitor final : public Visitor {
     for (const Row& row : rows) leaves_.emplace_back((row.elements + kLeaf - 1) / kLeaf);
   }
 
-  // Block borders are multiples of kLeaf, so every leaf lies in one block and no two threads share one.
+  // Block borders are multiples of kLeaf, so every leaf lies in one block and no two threads share
+  // one.
   Status visit(const Block& block, unsigned worker) override {
     const Row& row = rows_[block.row];
     const DType a = row.views[0]->tensor->dtype, b = row.views[1]->tensor->dtype;
@@ -77,17 +78,21 @@ class DiffVisitor final : public Visitor {
   std::vector<Scratch> scratch_;
 };
 
-bool decodable(DType dtype) { return info(dtype).bits >= 8 && info(dtype).bits <= 64 && dtype != DType::kC64; }
+bool decodable(DType dtype) {
+  return info(dtype).bits >= 8 && info(dtype).bits <= 64 && dtype != DType::kC64;
+}
 
 }  // namespace
 
-Result<CheckpointDifference> diff(const Checkpoint& a, const Checkpoint& b, const WalkOptions& options) {
+Result<CheckpointDifference> diff(const Checkpoint& a, const Checkpoint& b,
+                                  const WalkOptions& options) {
   const std::array<const Checkpoint*, 2> models{&a, &b};
   Alignment alignment = align(models, 2);
   std::erase_if(alignment.rows, [&](const Row& row) {
     const bool readable =
         decodable(row.views[0]->tensor->dtype) && decodable(row.views[1]->tensor->dtype);
-    if (!readable) alignment.ledger.push_back({0, row.name, "its elements are not decoded to numbers yet"});
+    if (!readable)
+      alignment.ledger.push_back({0, row.name, "its elements are not decoded to numbers yet"});
     return !readable;
   });
   DiffVisitor visitor(alignment.rows, worker_count(options));
@@ -95,17 +100,16 @@ Result<CheckpointDifference> diff(const Checkpoint& a, const Checkpoint& b, cons
              walk(models, alignment.rows, Selection::everything(), visitor, options));
   const auto config = parse_config(a.config_json, a.ref);
   const RoleTable& roles = RoleTable::of(config ? config->architecture : "");
-  CheckpointDifference result{.tensors = {}, .ledger = std::move(alignment.ledger),
-                              .bytes_read = stats.bytes_read};
+  CheckpointDifference result{
+      .tensors = {}, .ledger = std::move(alignment.ledger), .bytes_read = stats.bytes_read};
   for (size_t i = 0; i < alignment.rows.size(); ++i) {
     const Row& row = alignment.rows[i];
-    TensorDifference difference{
-        .name = row.name,
-        .role = roles.classify(row.name, row.shape),
-        .shape = row.shape,
-        .dtype_a = std::string(info(row.views[0]->tensor->dtype).name),
-        .dtype_b = std::string(info(row.views[1]->tensor->dtype).name),
-        .elements = row.elements};
+    TensorDifference difference{.name = row.name,
+                                .role = roles.classify(row.name, row.shape),
+                                .shape = row.shape,
+                                .dtype_a = std::string(info(row.views[0]->tensor->dtype).name),
+                                .dtype_b = std::string(info(row.views[1]->tensor->dtype).name),
+                                .elements = row.elements};
     visitor.total(i, difference);
     result.elements += difference.elements;
     result.equal += difference.equal;

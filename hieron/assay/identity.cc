@@ -27,7 +27,8 @@ Result<std::string> hash_file(const File& file) {
 
 Result<ModelIdentity> identify(const Checkpoint& model, bool hash, unsigned threads) {
   ModelIdentity identity{.ref = model.ref, .commit = {}, .files = {}};
-  for (const CheckpointFile& file : model.files) identity.files.push_back({file.path, file.bytes, {}});
+  for (const CheckpointFile& file : model.files)
+    identity.files.push_back({file.path, file.bytes, {}});
   if (!hash) return identity;
   std::mutex mutex;
   std::optional<Error> error;

@@ -1,4 +1,5 @@
-// Exactly which bytes were audited: the files of a checkpoint, their sizes, and their SHA-256 if asked for.
+// Exactly which bytes were audited: the files of a checkpoint, their sizes, and their SHA-256 if
+// asked for.
 #pragma once
 
 #include "hieron/assay/result.h"

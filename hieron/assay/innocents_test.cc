@@ -1,4 +1,5 @@
-// Nobody innocent is accused: each of these fools a published tool. docs/assay.md §8, on both real families.
+// Nobody innocent is accused: each of these fools a published tool. docs/assay.md §8, on both real
+// families.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -18,8 +19,10 @@ struct Family {
   std::vector<std::string> fine_tunes;
 };
 
-const Family kRecurrent{"textgenrnn/", "-bf16",
-                        {"hacker_news", "reddit_rarepuppers", "reddit_legaladvice", "reddit_apple_android"}};
+const Family kRecurrent{
+    "textgenrnn/",
+    "-bf16",
+    {"hacker_news", "reddit_rarepuppers", "reddit_legaladvice", "reddit_apple_android"}};
 const Family kExperts{"moe/", "", {"code", "scripture", "news", "manual"}};
 
 const Model& load(const Family& family, const std::string& name) {
@@ -30,8 +33,8 @@ const Model& load(const Family& family, const std::string& name) {
   return it->second;
 }
 
-AuditResult accuse(const Model& suspect, const std::vector<const Model*>& parents, const Model* base,
-                   const std::vector<const Model*>& controls = {}) {
+AuditResult accuse(const Model& suspect, const std::vector<const Model*>& parents,
+                   const Model* base, const std::vector<const Model*>& controls = {}) {
   AuditInput input;
   input.suspect = made::checkpoint("suspect", suspect);
   int n = 0;
@@ -39,7 +42,8 @@ AuditResult accuse(const Model& suspect, const std::vector<const Model*>& parent
     input.parents.push_back(made::checkpoint("parent " + std::to_string(++n), *parent));
   }
   if (base) input.base = made::checkpoint("base", *base);
-  for (const Model* control : controls) input.controls.push_back(made::checkpoint("control", *control));
+  for (const Model* control : controls)
+    input.controls.push_back(made::checkpoint("control", *control));
   AuditOptions options;
   options.seed = *Seed::from_hex("1abe1");
   auto result = audit(input, options);
@@ -60,7 +64,8 @@ Model trained_on(const Model& p, const Model& base, double scale, double size) {
     for (size_t i = 0; i < delta.size(); ++i) delta[i] = tensor.values[i] - base[t].values[i];
     const double deviation = made::deviation(delta);
     for (size_t i = 0; i < delta.size(); ++i) {
-      tensor.values[i] = base[t].values[i] + scale * delta[i] + size * deviation * made::normal(77 + t, i);
+      tensor.values[i] =
+          base[t].values[i] + scale * delta[i] + size * deviation * made::normal(77 + t, i);
     }
     ++t;
   });
@@ -91,11 +96,13 @@ TEST_P(Innocents, ASiblingFineTuneIsNoBlendOfAnotherAndTheBase) {
 }
 
 TEST_P(Innocents, ASiblingIsNoBlendOfThreeCandidates) {
-  expect_innocent(accuse(tuned(3), {&tuned(0), &tuned(1), &tuned(2)}, &base()), VerdictKind::kFineTune);
+  expect_innocent(accuse(tuned(3), {&tuned(0), &tuned(1), &tuned(2)}, &base()),
+                  VerdictKind::kFineTune);
 }
 
 TEST_P(Innocents, TheBaseIsNoBlendOfItsFineTunes) {
-  expect_innocent(accuse(base(), {&tuned(0), &tuned(1), &tuned(2)}, nullptr), VerdictKind::kFineTune);
+  expect_innocent(accuse(base(), {&tuned(0), &tuned(1), &tuned(2)}, nullptr),
+                  VerdictKind::kFineTune);
 }
 
 TEST_P(Innocents, AFurtherFineTuneOfOneParentIsNoBlend) {
@@ -165,15 +172,17 @@ TEST(AMergeOfExperts, WithOneAlteredExpertIsChangedThere) {
       made::blended({&load(kExperts, "code"), &load(kExperts, "base")}, {{0.6, 0.4}, true}),
       [](made::Tensor& tensor) {
         if (tensor.name != "model.layers.3.mlp.experts.5.up_proj.weight") return;
-        for (size_t i = 0; i < tensor.values.size(); ++i) tensor.values[i] += 0.01 * made::normal(3, i);
+        for (size_t i = 0; i < tensor.values.size(); ++i)
+          tensor.values[i] += 0.01 * made::normal(3, i);
       });
-  const AuditResult result =
-      accuse(altered, {&load(kExperts, "code")}, &load(kExperts, "base"), {&load(kExperts, "news")});
+  const AuditResult result = accuse(altered, {&load(kExperts, "code")}, &load(kExperts, "base"),
+                                    {&load(kExperts, "news")});
   EXPECT_EQ(name(result.verdict.kind), "merge-with-changes") << result.verdict.sentence;
   ASSERT_TRUE(result.after_merge);
   ASSERT_FALSE(result.after_merge->where.empty());
   EXPECT_EQ(result.after_merge->where[0].name, "model.layers.3.mlp.experts.5.up_proj.weight");
-  EXPECT_EQ(std::ranges::count_if(result.tensors, [](const auto& t) { return t.state != "equal"; }), 1);
+  EXPECT_EQ(std::ranges::count_if(result.tensors, [](const auto& t) { return t.state != "equal"; }),
+            1);
 }
 
 }  // namespace

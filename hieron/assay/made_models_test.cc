@@ -55,8 +55,11 @@ std::shared_ptr<const Checkpoint> checkpoint(const std::string& ref, const Model
   made->ref = ref;
   for (const Tensor& tensor : model) {
     made->tensors.push_back(
-        TensorInfo{.name = tensor.name, .dtype = tensor.dtype, .shape = tensor.shape,
-                   .elements = tensor.values.size(), .stored = {},
+        TensorInfo{.name = tensor.name,
+                   .dtype = tensor.dtype,
+                   .shape = tensor.shape,
+                   .elements = tensor.values.size(),
+                   .stored = {},
                    .computed = std::make_shared<HeldTensor>(stored(tensor), width(tensor.dtype))});
   }
   if (!made->index()) std::abort();
@@ -71,10 +74,12 @@ Model blended(const std::vector<const Model*>& models, const Combination& combin
     Tensor& tensor = result[t];
     std::vector<Operand> operands;
     for (const Model* model : models) {
-      operands.push_back({DType::kF64, reinterpret_cast<const std::byte*>((*model)[t].values.data())});
+      operands.push_back(
+          {DType::kF64, reinterpret_cast<const std::byte*>((*model)[t].values.data())});
     }
     std::vector<std::byte> bytes(tensor.values.size() * width(tensor.dtype));
-    blend(arithmetic, combination, operands, tensor.dtype, bytes.data(), tensor.values.size(), scratch);
+    blend(arithmetic, combination, operands, tensor.dtype, bytes.data(), tensor.values.size(),
+          scratch);
     decode(tensor.dtype, bytes.data(), std::span(tensor.values));
   }
   return result;

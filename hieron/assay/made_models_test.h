@@ -32,7 +32,8 @@ std::shared_ptr<const Checkpoint> checkpoint(const std::string& ref, const Model
 Model blended(const std::vector<const Model*>& models, const Combination& combination,
               Arithmetic arithmetic = Arithmetic::kExact);
 
-// The model with every tensor passed through `change` (values are not rounded until they are stored).
+// The model with every tensor passed through `change` (values are not rounded until they are
+// stored).
 Model changed(Model model, const std::function<void(Tensor&)>& change);
 
 // Deterministic noise: standard normal, from (seed, index).

@@ -20,8 +20,8 @@ struct Counts {
   uint64_t equal = 0, informative = 0, informative_equal = 0;
 };
 
-// One pass over three arrays of stored elements: how many of a equal b, and how many of those lie where the two
-// operands differ.
+// One pass over three arrays of stored elements: how many of a equal b, and how many of those lie
+// where the two operands differ.
 template <class Word>
 Counts count_equal(const std::byte* a, const std::byte* b, const std::byte* p, const std::byte* q,
                    size_t count) {
@@ -105,7 +105,8 @@ class ProofVisitor final : public Visitor {
   static size_t width(DType dtype) { return static_cast<size_t>(info(dtype).bits) / 8; }
 
   void compare_raw(const Block& block, const RowClaim& claim, RowProof& proof) const {
-    compare_bits(block, tensor(block, 0).dtype, block.data[0], block.data[claim.operands[0]], proof);
+    compare_bits(block, tensor(block, 0).dtype, block.data[0], block.data[claim.operands[0]],
+                 proof);
   }
 
   void compare_reverse(const Block& block, const RowClaim& claim, RowProof& proof,
@@ -134,13 +135,14 @@ class ProofVisitor final : public Visitor {
   bool can_confirm(const Block& block, const RowClaim& claim) const {
     // f32-lerp's error grows with the ends, not with the weighted terms: it is always computed.
     return !claim.raw && !claim.reverse && claim.single_rounding && claim.operands.size() == 2 &&
-           claim.arithmetic != Arithmetic::kF32Lerp &&
-           claim.true_dtype == DType::kBF16 && tensor(block, 0).dtype == DType::kBF16 &&
+           claim.arithmetic != Arithmetic::kF32Lerp && claim.true_dtype == DType::kBF16 &&
+           tensor(block, 0).dtype == DType::kBF16 &&
            tensor(block, claim.operands[0]).dtype == DType::kBF16 &&
            tensor(block, claim.operands[1]).dtype == DType::kBF16;
   }
 
-  // Most elements are settled by their distance from the blend; those near the end of a cell are computed.
+  // Most elements are settled by their distance from the blend; those near the end of a cell are
+  // computed.
   void confirm(const Block& block, const RowClaim& claim, RowProof& proof, Scratch& scratch) const {
     const std::byte* s = block.data[0];
     const std::byte* x = block.data[claim.operands[0]];
@@ -149,15 +151,16 @@ class ProofVisitor final : public Visitor {
     const double sum = claim.combination.normalize ? weights[0] + weights[1] : 1;
     scratch.confirmed.resize(std::max<size_t>(scratch.confirmed.size(), block.count));
     const ConfirmedCounts counts =
-        confirm_bf16(static_cast<float>(weights[0] / sum), static_cast<float>(weights[1] / sum), s, x, y,
-                     block.count, scratch.confirmed.data());
+        confirm_bf16(static_cast<float>(weights[0] / sum), static_cast<float>(weights[1] / sum), s,
+                     x, y, block.count, scratch.confirmed.data());
     proof.equal = counts.yes;
     proof.informative = counts.informative;
     proof.informative_equal = counts.informative_yes;
     proof.not_finite = counts.not_finite;
     proof.changed = counts.no;
     if (counts.no > 0) {
-      const auto first = std::ranges::find(scratch.confirmed, Confirmed::kNo) - scratch.confirmed.begin();
+      const auto first =
+          std::ranges::find(scratch.confirmed, Confirmed::kNo) - scratch.confirmed.begin();
       proof.first_miss = proof.first_change = block.first + static_cast<uint64_t>(first);
     }
     if (counts.yes + counts.no < block.count) compute_unsure(block, claim, proof, scratch);
@@ -172,7 +175,8 @@ class ProofVisitor final : public Visitor {
       uint64_t eight;
       std::memcpy(&eight, confirmed.data() + i, 8);
       for (uint64_t left = ~(eight | eight >> 1) & kOnes; left != 0; left &= left - 1) {
-        unsure.push_back(static_cast<uint32_t>(i) + static_cast<uint32_t>(std::countr_zero(left)) / 8);
+        unsure.push_back(static_cast<uint32_t>(i) +
+                         static_cast<uint32_t>(std::countr_zero(left)) / 8);
       }
     }
     for (; i < confirmed.size(); ++i) {
@@ -323,7 +327,8 @@ Result<Proof> prove(const Alignment& alignment, std::span<const std::optional<Ro
     Row row = alignment.rows[i];
     // Only the operands are read beside the suspect.
     for (size_t m = 1; m < row.views.size(); ++m) {
-      if (std::ranges::find(claims[i]->operands, m) == claims[i]->operands.end()) row.views[m].reset();
+      if (std::ranges::find(claims[i]->operands, m) == claims[i]->operands.end())
+        row.views[m].reset();
     }
     rows.push_back(std::move(row));
     wanted.push_back(&*claims[i]);

@@ -10,9 +10,12 @@
 namespace hieron {
 namespace {
 
-constexpr size_t kScreenElements = 8192;  // per group: enough to tell recipes apart that differ in .1 % of elements
-constexpr size_t kReplayElements = 1 << 17;  // all groups together: what the chosen recipe is ranked by
-constexpr std::array kGenerations{std::string_view("mergekit-0.1.5"), std::string_view("mergekit-0.1.4")};
+constexpr size_t kScreenElements =
+    8192;  // per group: enough to tell recipes apart that differ in .1 % of elements
+constexpr size_t kReplayElements =
+    1 << 17;  // all groups together: what the chosen recipe is ranked by
+constexpr std::array kGenerations{std::string_view("mergekit-0.1.5"),
+                                  std::string_view("mergekit-0.1.4")};
 
 // The elements of one group that can tell recipes apart (the ends differ there), side by side.
 struct GroupSample {
@@ -96,9 +99,10 @@ DType most_common_dtype(const GroupSample& group) {
 // The best recipe under one arithmetic.
 CandidateRecipe under(Arithmetic arithmetic, Ends ends, Varies varies,
                       std::span<const GroupEstimate> groups, bool single_rounding) {
-  CandidateRecipe candidate{.ends = ends, .varies = varies, .arithmetic = arithmetic, .groups = {},
-                            .shares = {}};
-  std::vector<Hypothesis> seen;  // recipes of groups that speak: tried where a group says too little
+  CandidateRecipe candidate{
+      .ends = ends, .varies = varies, .arithmetic = arithmetic, .groups = {}, .shares = {}};
+  std::vector<Hypothesis>
+      seen;  // recipes of groups that speak: tried where a group says too little
   const auto best_of = [&](const GroupSample& sample, std::span<const Hypothesis> list) {
     const Hypothesis* best = nullptr;
     uint64_t most = 0;
@@ -131,8 +135,9 @@ CandidateRecipe under(Arithmetic arithmetic, Ends ends, Varies varies,
   for (const GroupEstimate& group : groups) {
     const auto found = candidate.groups.find(group.key);
     if (found == candidate.groups.end()) continue;
-    const auto [replayed, equal] = replay_group(*group.sample, arithmetic, found->second,
-                                                std::max(kScreenElements, kReplayElements / groups.size()));
+    const auto [replayed, equal] =
+        replay_group(*group.sample, arithmetic, found->second,
+                     std::max(kScreenElements, kReplayElements / groups.size()));
     candidate.elements += replayed;
     candidate.equal += equal;
   }
@@ -162,8 +167,10 @@ bool rounds_once(Arithmetic arithmetic) {
     case Arithmetic::kExact:
     case Arithmetic::kF32Once:
     case Arithmetic::kF32Fma:
-    case Arithmetic::kF32Lerp: return true;
-    default: return false;
+    case Arithmetic::kF32Lerp:
+      return true;
+    default:
+      return false;
   }
 }
 
@@ -178,8 +185,8 @@ std::optional<CandidateRecipe> search_recipe(const Alignment& alignment, const S
   DType dtype = DType::kBF16;
   for (const auto& [key, group] : samples) {
     const auto peak = fitted.groups.find(key);
-    groups.push_back({key, &group,
-                      peak == fitted.groups.end() ? std::nullopt : std::optional(peak->second)});
+    groups.push_back(
+        {key, &group, peak == fitted.groups.end() ? std::nullopt : std::optional(peak->second)});
     if (group.suspect.size() > largest) {
       largest = group.suspect.size();
       dtype = most_common_dtype(group);

@@ -1,7 +1,8 @@
-// From a fit to a recipe: weights and arithmetic whose replay of the sample agrees best with the suspect.
+// From a fit to a recipe: weights and arithmetic whose replay of the sample agrees best with the
+// suspect.
 //
-// Nothing here decides: estimates give a short list, each entry is replayed on the sample, and the one that
-// reproduces most elements goes to the proof (assay/proof.h).
+// Nothing here decides: estimates give a short list, each entry is replayed on the sample, and the
+// one that reproduces most elements goes to the proof (assay/proof.h).
 #pragma once
 
 #include <map>
@@ -28,13 +29,14 @@ struct CandidateRecipe {
   }
 };
 
-// `single_rounding`: the cells hold the depth (class E), so alpha's bounds are hard; otherwise the estimate is
-// an effective weight and arithmetic with several roundings is tried around it.
+// `single_rounding`: the cells hold the depth (class E), so alpha's bounds are hard; otherwise the
+// estimate is an effective weight and arithmetic with several roundings is tried around it.
 std::optional<CandidateRecipe> search_recipe(const Alignment& alignment, const Sample& sample,
                                              size_t suspect, Ends ends, const EndsFit& fit,
                                              Varies varies, bool single_rounding, unsigned threads);
 
-// Arithmetic with one rounding: the exact value lies in the suspect's cell, give or take f32's slack.
+// Arithmetic with one rounding: the exact value lies in the suspect's cell, give or take f32's
+// slack.
 bool rounds_once(Arithmetic arithmetic);
 
 }  // namespace hieron

@@ -56,7 +56,8 @@ std::string to_yaml(const std::vector<YamlModel>& models, bool normalize, std::s
   return text;
 }
 
-// The recipe's dtype when all of the suspect's tensors have one that mergekit can name; otherwise each tensor keeps its own.
+// The recipe's dtype when all of the suspect's tensors have one that mergekit can name; otherwise
+// each tensor keeps its own.
 std::string common_dtype(const Alignment& alignment) {
   std::set<DType> found;
   for (const Row& row : alignment.rows) {
@@ -64,10 +65,14 @@ std::string common_dtype(const Alignment& alignment) {
   }
   if (found.size() != 1) return {};
   switch (*found.begin()) {
-    case DType::kBF16: return "bfloat16";
-    case DType::kF16: return "float16";
-    case DType::kF32: return "float32";
-    default: return {};
+    case DType::kBF16:
+      return "bfloat16";
+    case DType::kF16:
+      return "float16";
+    case DType::kF32:
+      return "float32";
+    default:
+      return {};
   }
 }
 
@@ -78,7 +83,8 @@ double effective(const Combination& combination, size_t k) {
 }
 
 // Other ways to write the same weights: normalised, any common factor of two gives the same bytes.
-std::vector<std::string> equivalents(const Combination& combination, const std::vector<std::string>& refs) {
+std::vector<std::string> equivalents(const Combination& combination,
+                                     const std::vector<std::string>& refs) {
   std::vector<std::string> list;
   if (!combination.normalize) return list;
   std::string text = "linear:";
@@ -155,7 +161,8 @@ FoundRecipe exchanged_recipe(const Alignment& alignment, const RoleTable& roles,
   for (const size_t model : used) {
     YamlModel written{.ref = alignment.models[model]->ref, .by_tensor = {}, .otherwise = 0};
     for (size_t i = 0; i < origin.size(); ++i) {
-      if (origin[i]) written.by_tensor.emplace_back(alignment.rows[i].name, origin[i] == model ? 1 : 0);
+      if (origin[i])
+        written.by_tensor.emplace_back(alignment.rows[i].name, origin[i] == model ? 1 : 0);
     }
     found.models.push_back({.ref = written.ref});
     yaml.push_back(std::move(written));

@@ -1,4 +1,5 @@
-// A recovered recipe as people write it: mergekit YAML, with the arithmetic that reproduces the suspect.
+// A recovered recipe as people write it: mergekit YAML, with the arithmetic that reproduces the
+// suspect.
 #pragma once
 
 #include <optional>

@@ -23,7 +23,8 @@ class CompareVisitor final : public Visitor {
     Found& found = found_[block.row];
     found.equal += difference.equal;
     if (difference.first_difference >= 0) {
-      found.first = std::min(found.first, block.first + static_cast<uint64_t>(difference.first_difference));
+      found.first =
+          std::min(found.first, block.first + static_cast<uint64_t>(difference.first_difference));
     }
     return {};
   }
@@ -67,7 +68,9 @@ Result<Comparison> replay(const Checkpoint& expected, const Checkpoint& suspect,
 
   const auto config = parse_config(suspect.config_json, suspect.ref);
   const RoleTable& roles = RoleTable::of(config ? config->architecture : "");
-  Comparison comparison{.tensors = {}, .ledger = std::move(alignment.ledger), .total = {},
+  Comparison comparison{.tensors = {},
+                        .ledger = std::move(alignment.ledger),
+                        .total = {},
                         .bytes_read = stats.bytes_read};
   Replay& total = comparison.total;
   for (size_t i = 0; i < alignment.rows.size(); ++i) {
@@ -86,15 +89,15 @@ Result<Comparison> replay(const Checkpoint& expected, const Checkpoint& suspect,
         const TensorInfo& stored = *row.views[0]->tensor;
         const uint64_t width = static_cast<uint64_t>(info(stored.dtype).bits) / 8;
         const bool in_file = !stored.computed;
-        total.first_difference =
-            ElementPlace{row.name, found.first,
-                         in_file ? suspect.files[stored.stored.file].path : std::string(),
-                         in_file ? stored.stored.offset + found.first * width : found.first * width};
+        total.first_difference = ElementPlace{
+            row.name, found.first, in_file ? suspect.files[stored.stored.file].path : std::string(),
+            in_file ? stored.stored.offset + found.first * width : found.first * width};
       }
     }
     comparison.tensors.push_back(std::move(tensor));
   }
-  total.share = total.elements ? static_cast<double>(total.equal) / static_cast<double>(total.elements) : 0;
+  total.share =
+      total.elements ? static_cast<double>(total.equal) / static_cast<double>(total.elements) : 0;
   total.share_informative = total.share;
   return comparison;
 }

@@ -1,4 +1,5 @@
-// Do these bytes equal that checkpoint? The proof behind every verdict, and behind `verify` and `diff`.
+// Do these bytes equal that checkpoint? The proof behind every verdict, and behind `verify` and
+// `diff`.
 //
 // Both sides are checkpoints; one of them is often a recipe, a merge that was never written.
 #pragma once
@@ -17,19 +18,21 @@ namespace hieron {
 struct TensorComparison {
   std::string name;
   TensorRole role;
-  uint64_t elements = 0, equal = 0;        // read, and bit-equal
+  uint64_t elements = 0, equal = 0;          // read, and bit-equal
   std::optional<uint64_t> first_difference;  // element
 };
 
 struct Comparison {
-  std::vector<TensorComparison> tensors;  // aligned, in the suspect's file order; same name, shape and dtype
-  std::vector<Skipped> ledger;            // model 0 is the suspect, 1 the other
-  Replay total;                           // share_informative is not known here and equals share
+  std::vector<TensorComparison>
+      tensors;                  // aligned, in the suspect's file order; same name, shape and dtype
+  std::vector<Skipped> ledger;  // model 0 is the suspect, 1 the other
+  Replay total;                 // share_informative is not known here and equals share
   uint64_t bytes_read = 0;
 };
 
-// Every element of every tensor that both have. A tensor of another dtype or shape, or that only one side
-// has, is in the ledger: the two are equal as wholes iff total.equal == total.elements and the ledger is empty.
+// Every element of every tensor that both have. A tensor of another dtype or shape, or that only
+// one side has, is in the ledger: the two are equal as wholes iff total.equal == total.elements and
+// the ledger is empty.
 Result<Comparison> replay(const Checkpoint& expected, const Checkpoint& suspect,
                           const WalkOptions& options);
 

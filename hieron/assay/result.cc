@@ -20,10 +20,11 @@ constexpr std::array<std::pair<VerdictKind, std::string_view>, 10> kKinds{{
 }};
 
 constexpr std::array kThresholds{
-    threshold::kCopyEqual,     threshold::kCopyRole,     threshold::kReplayShare,  threshold::kExactDepth,
-    threshold::kAligned,       threshold::kInformative,  threshold::kControlDepth,
-    threshold::kChangedDepth,  threshold::kChangedRatio, threshold::kPeakDistance,
-    threshold::kPowerDepth,    threshold::kKinP,         threshold::kStrangerP,
+    threshold::kCopyEqual,    threshold::kCopyRole,     threshold::kReplayShare,
+    threshold::kExactDepth,   threshold::kAligned,      threshold::kInformative,
+    threshold::kControlDepth, threshold::kChangedDepth, threshold::kChangedRatio,
+    threshold::kPeakDistance, threshold::kPowerDepth,   threshold::kKinP,
+    threshold::kStrangerP,
 };
 
 }  // namespace

@@ -1,6 +1,7 @@
 // The answer of an audit: one object that the terminal, the JSON and the HTML page all show.
 //
-// The fields are those of schema hieron.audit/1 (docs/schema/audit.schema.json); NaN and nullopt print as null.
+// The fields are those of schema hieron.audit/1 (docs/schema/audit.schema.json); NaN and nullopt
+// print as null.
 #pragma once
 
 #include <cstdint>
@@ -16,10 +17,18 @@
 namespace hieron {
 
 enum class VerdictKind : uint8_t {
-  kCopy, kReformattedCopy, kExactMerge, kMergeWithChanges, kLayerStack, kEdit, kFineTune,
-  kObfuscatedCopy, kIndependent, kUndetermined,
+  kCopy,
+  kReformattedCopy,
+  kExactMerge,
+  kMergeWithChanges,
+  kLayerStack,
+  kEdit,
+  kFineTune,
+  kObfuscatedCopy,
+  kIndependent,
+  kUndetermined,
 };
-std::string_view name(VerdictKind kind);                       // "exact-merge" …
+std::string_view name(VerdictKind kind);  // "exact-merge" …
 std::optional<VerdictKind> parse_verdict_kind(std::string_view name);
 
 struct FileIdentity {
@@ -36,9 +45,9 @@ struct ModelIdentity {
 
 struct Verdict {
   VerdictKind kind = VerdictKind::kUndetermined;
-  std::vector<std::string> of;       // refs
-  std::string sentence;              // one that a journalist could quote
-  std::vector<std::string> reasons;  // each a sentence: which thresholds were met, which not
+  std::vector<std::string> of;          // refs
+  std::string sentence;                 // one that a journalist could quote
+  std::vector<std::string> reasons;     // each a sentence: which thresholds were met, which not
   std::vector<std::string> falsifiers;  // what would prove it wrong
 };
 
@@ -98,7 +107,7 @@ struct DepthFigures {
   double bits;
   std::vector<NamedDepth> controls, self_checks;
   NamedDepth power;
-  std::vector<CurvePoint> curve;                            // the suspect's: the picture
+  std::vector<CurvePoint> curve;  // the suspect's: the picture
   std::vector<std::pair<std::string, std::vector<CurvePoint>>> control_curves;
 };
 
@@ -123,8 +132,10 @@ struct TensorFigures {
   TensorRole role;
   uint64_t elements = 0, read = 0, informative = 0, informative_16 = 0;
   double alpha = std::numeric_limits<double>::quiet_NaN(), low = alpha, high = alpha, d16 = alpha;
-  double equal = std::numeric_limits<double>::quiet_NaN();  // share of `read` that the replay (or the copy) reproduces
-  std::string state;  // "equal" | "explained" | "changed" | "unexplained" | "uninformative" | "skipped"
+  double equal = std::numeric_limits<double>::quiet_NaN();  // share of `read` that the replay (or
+                                                            // the copy) reproduces
+  std::string
+      state;  // "equal" | "explained" | "changed" | "unexplained" | "uninformative" | "skipped"
 };
 
 struct RoleCoverage {
@@ -133,9 +144,9 @@ struct RoleCoverage {
 };
 
 struct Kinship {
-  std::string with;           // ref
-  uint64_t matrices, units;   // hidden units compared
-  uint64_t matched;           // units matched to their own index: Poisson(matrices) between strangers
+  std::string with;          // ref
+  uint64_t matrices, units;  // hidden units compared
+  uint64_t matched;  // units matched to their own index: Poisson(matrices) between strangers
   double p;
 };
 

@@ -69,9 +69,13 @@ class SampleVisitor final : public Visitor {
 
 bool decodable(DType dtype) { return info(dtype).bits >= 8 && info(dtype).bits <= 64; }
 
-SampleRow prepare(const Row& row, size_t index, const RoleTable& roles, const Selection& selection) {
-  SampleRow sample{.row = index, .runs = selection.runs(row), .role = roles.classify(row.name, row.shape),
-                   .dtypes = {}, .values = {}};
+SampleRow prepare(const Row& row, size_t index, const RoleTable& roles,
+                  const Selection& selection) {
+  SampleRow sample{.row = index,
+                   .runs = selection.runs(row),
+                   .role = roles.classify(row.name, row.shape),
+                   .dtypes = {},
+                   .values = {}};
   for (const Run& run : sample.runs) sample.count += run.count;
   sample.blend = true;
   sample.values.resize(row.views.size());

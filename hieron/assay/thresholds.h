@@ -1,4 +1,5 @@
-// Every threshold of the verdict, with its reason, in one table. Fixed before looking; printed in the report.
+// Every threshold of the verdict, with its reason, in one table. Fixed before looking; printed in
+// the report.
 #pragma once
 
 #include <span>
@@ -13,19 +14,35 @@ struct Threshold {
 };
 
 namespace threshold {
-inline constexpr Threshold kCopyEqual{"copy.equal", 0.9999, "share of bit-equal elements that makes a copy"};
-inline constexpr Threshold kCopyRole{"copy.role", 0.9, "share of bit-equal elements that every role of a copy must reach: a model with other experts is no copy"};
-inline constexpr Threshold kReplayShare{"exact.replay", 0.999, "share of elements the replay reproduces, over all aligned elements"};
-inline constexpr Threshold kExactDepth{"exact.d16", 0.999, "D16 of a merge with one rounding; true merges reach .9999"};
-inline constexpr Threshold kAligned{"exact.aligned", 0.95, "share of the suspect's parameters that must be aligned with the parents'"};
-inline constexpr Threshold kInformative{"informative", 100, "fewer informative elements than this say nothing"};
-inline constexpr Threshold kControlDepth{"control.d16", 0.3, "a control or self-check at or above this means the test cannot say no here"};
-inline constexpr Threshold kChangedDepth{"changes.d16", 0.2, "least D16 of a merge that was changed afterwards"};
-inline constexpr Threshold kChangedRatio{"changes.ratio", 5, "and at least this many times the best control or self-check"};
-inline constexpr Threshold kPeakDistance{"changes.peak", 0.01, "and a peak at least this far from every single parent"};
-inline constexpr Threshold kPowerDepth{"power.d16", 0.999, "D16 that a merge made on the fly from the same parents must reach"};
-inline constexpr Threshold kKinP{"kin.p", 1e-6, "p of the hidden-unit match below which two models are kin (Holm over models)"};
-inline constexpr Threshold kStrangerP{"stranger.p", 0.01, "p above which nothing speaks for kinship"};
+inline constexpr Threshold kCopyEqual{"copy.equal", 0.9999,
+                                      "share of bit-equal elements that makes a copy"};
+inline constexpr Threshold kCopyRole{"copy.role", 0.9,
+                                     "share of bit-equal elements that every role of a copy must "
+                                     "reach: a model with other experts is no copy"};
+inline constexpr Threshold kReplayShare{
+    "exact.replay", 0.999, "share of elements the replay reproduces, over all aligned elements"};
+inline constexpr Threshold kExactDepth{"exact.d16", 0.999,
+                                       "D16 of a merge with one rounding; true merges reach .9999"};
+inline constexpr Threshold kAligned{
+    "exact.aligned", 0.95,
+    "share of the suspect's parameters that must be aligned with the parents'"};
+inline constexpr Threshold kInformative{"informative", 100,
+                                        "fewer informative elements than this say nothing"};
+inline constexpr Threshold kControlDepth{
+    "control.d16", 0.3,
+    "a control or self-check at or above this means the test cannot say no here"};
+inline constexpr Threshold kChangedDepth{"changes.d16", 0.2,
+                                         "least D16 of a merge that was changed afterwards"};
+inline constexpr Threshold kChangedRatio{
+    "changes.ratio", 5, "and at least this many times the best control or self-check"};
+inline constexpr Threshold kPeakDistance{"changes.peak", 0.01,
+                                         "and a peak at least this far from every single parent"};
+inline constexpr Threshold kPowerDepth{
+    "power.d16", 0.999, "D16 that a merge made on the fly from the same parents must reach"};
+inline constexpr Threshold kKinP{
+    "kin.p", 1e-6, "p of the hidden-unit match below which two models are kin (Holm over models)"};
+inline constexpr Threshold kStrangerP{"stranger.p", 0.01,
+                                      "p above which nothing speaks for kinship"};
 }  // namespace threshold
 
 std::span<const Threshold> thresholds();

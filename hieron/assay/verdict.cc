@@ -23,20 +23,23 @@ bool replay_holds(const MergeFacts& f) {
 // Guards that a merge verdict must pass, whichever it is. The reason why not, or nothing.
 std::optional<std::string> failed_guard(const MergeFacts& f) {
   if (!f.power_passed) {
-    return fmt::format("A merge made on the fly from the same two ends was not found reliably (D16 "
-                       "{:.4f}, {:.4f} needed): the ends are too much alike for this test.",
-                       f.power, threshold::kPowerDepth.value);
+    return fmt::format(
+        "A merge made on the fly from the same two ends was not found reliably (D16 "
+        "{:.4f}, {:.4f} needed): the ends are too much alike for this test.",
+        f.power, threshold::kPowerDepth.value);
   }
   if (!f.direction_passed) return f.direction_reason;
   if (f.best_self_check >= threshold::kControlDepth.value) {
-    return fmt::format("A self-check that must collapse did not (D16 {:.3f}, limit {:.1f}): depth "
-                       "says nothing about these weights.",
-                       f.best_self_check, threshold::kControlDepth.value);
+    return fmt::format(
+        "A self-check that must collapse did not (D16 {:.3f}, limit {:.1f}): depth "
+        "says nothing about these weights.",
+        f.best_self_check, threshold::kControlDepth.value);
   }
   if (f.best_control >= threshold::kControlDepth.value) {
-    return fmt::format("A control that took no part is explained too (D16 {:.3f}, limit {:.1f}): the "
-                       "test cannot tell the suspect from it, or the control is itself a blend.",
-                       f.best_control, threshold::kControlDepth.value);
+    return fmt::format(
+        "A control that took no part is explained too (D16 {:.3f}, limit {:.1f}): the "
+        "test cannot tell the suspect from it, or the control is itself a blend.",
+        f.best_control, threshold::kControlDepth.value);
   }
   return std::nullopt;
 }
@@ -56,10 +59,12 @@ std::string name_some(const std::vector<std::string>& names) {
 
 MergeDecision decide_merge(const MergeFacts& f) {
   if (static_cast<double>(f.informative_16) < threshold::kInformative.value) {
-    return {std::nullopt, false,
-            {fmt::format("Only {} elements are informative for these ends ({:.0f} needed): they are "
-                         "too much alike to tell a blend.",
-                         f.informative_16, threshold::kInformative.value)}};
+    return {
+        std::nullopt,
+        false,
+        {fmt::format("Only {} elements are informative for these ends ({:.0f} needed): they are "
+                     "too much alike to tell a blend.",
+                     f.informative_16, threshold::kInformative.value)}};
   }
   const double rival = std::max(f.best_control, f.best_self_check);
   const bool exact = replay_holds(f) && f.away_from_ends;
@@ -68,14 +73,15 @@ MergeDecision decide_merge(const MergeFacts& f) {
   if (!exact && !deep) {
     std::string why =
         !f.away_from_ends && f.d16 >= threshold::kChangedDepth.value
-            ? fmt::format("The best blend lies at one of the ends (D16 {:.3f}): that is nearness to "
-                          "one model, not a blend of two.",
-                          f.d16)
-            : fmt::format("The best blend explains {:.4f} of the informative elements (a merge "
-                          "reaches 1, a changed merge {:.1f} and {:.0f} times its best control "
-                          "{:.4f}).",
-                          f.d16, threshold::kChangedDepth.value, threshold::kChangedRatio.value,
-                          rival);
+            ? fmt::format(
+                  "The best blend lies at one of the ends (D16 {:.3f}): that is nearness to "
+                  "one model, not a blend of two.",
+                  f.d16)
+            : fmt::format(
+                  "The best blend explains {:.4f} of the informative elements (a merge "
+                  "reaches 1, a changed merge {:.1f} and {:.0f} times its best control "
+                  "{:.4f}).",
+                  f.d16, threshold::kChangedDepth.value, threshold::kChangedRatio.value, rival);
     return {std::nullopt, false, {std::move(why)}};
   }
   if (auto reason = failed_guard(f)) return undetermined(std::move(*reason));
@@ -100,14 +106,15 @@ MergeDecision decide_merge(const MergeFacts& f) {
           with_commas(f.changed), f.changed_tensors.size(),
           f.changed_tensors.size() == 1 ? "" : "s", name_some(f.changed_tensors)));
     }
-    decision.reasons.push_back(
-        fmt::format("One blend explains {:.4f} of the informative elements to the last bit; the best "
-                    "control or self-check {:.4f}.",
-                    f.d16, rival));
+    decision.reasons.push_back(fmt::format(
+        "One blend explains {:.4f} of the informative elements to the last bit; the best "
+        "control or self-check {:.4f}.",
+        f.d16, rival));
   }
   if (f.controls == 0) {
     decision.reasons.push_back(
-        "No control was given: the self-checks show that the test can say no, but not against a real "
+        "No control was given: the self-checks show that the test can say no, but not against a "
+        "real "
         "sibling.");
   } else {
     decision.reasons.push_back(

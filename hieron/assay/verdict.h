@@ -1,4 +1,5 @@
-// The decision: from figures to a verdict, by the thresholds alone. Pure; knows no file and no model.
+// The decision: from figures to a verdict, by the thresholds alone. Pure; knows no file and no
+// model.
 #pragma once
 
 #include <string>
@@ -8,24 +9,25 @@
 
 namespace hieron {
 
-// What the two-ends tests and the proof found, in the terms of the verdict table (docs/assay.md §8).
+// What the two-ends tests and the proof found, in the terms of the verdict table (docs/assay.md
+// §8).
 struct MergeFacts {
-  double d16 = 0;                   // of the suspect, with the coefficients varying as found
+  double d16 = 0;  // of the suspect, with the coefficients varying as found
   uint64_t informative_16 = 0;
-  bool single_rounding = false;     // of the identified arithmetic
-  bool away_from_ends = false;      // some coefficient is more than kPeakDistance from 0 and from 1
-  double aligned = 0;               // share of the suspect's parameters that both ends have
-  bool replayed = false;            // a recipe was found and the proof was run
-  double replay_share = 0;          // over all aligned elements
-  double worst_tensor_share = 1;    // least share among tensors with enough informative elements
-  uint64_t changed = 0;             // misses that rounding does not explain
+  bool single_rounding = false;   // of the identified arithmetic
+  bool away_from_ends = false;    // some coefficient is more than kPeakDistance from 0 and from 1
+  double aligned = 0;             // share of the suspect's parameters that both ends have
+  bool replayed = false;          // a recipe was found and the proof was run
+  double replay_share = 0;        // over all aligned elements
+  double worst_tensor_share = 1;  // least share among tensors with enough informative elements
+  uint64_t changed = 0;           // misses that rounding does not explain
   std::vector<std::string> changed_tensors;
   uint64_t controls = 0;
   double best_control = 0, best_self_check = 0;  // D16
   bool power_passed = false;
   double power = 0;
   bool direction_passed = true;
-  std::string direction_reason;     // "PARENT is itself a blend of SUSPECT and X"
+  std::string direction_reason;  // "PARENT is itself a blend of SUSPECT and X"
 };
 
 struct MergeDecision {

@@ -1,4 +1,5 @@
-// hieron audit SUSPECT --parent REF... [--base REF] [--control REF...]: what was this checkpoint made of?
+// hieron audit SUSPECT --parent REF... [--base REF] [--control REF...]: what was this checkpoint
+// made of?
 #include "hieron/assay/audit.h"
 
 #include <fmt/format.h>
@@ -41,10 +42,11 @@ Result<std::vector<VerdictKind>> parse_expected(const std::string& text) {
     const std::string word = text.substr(begin, end - begin);
     const auto kind = parse_verdict_kind(word);
     if (!kind) {
-      return usage_error(fmt::format("--expect: \"{}\" is no verdict; there are copy, reformatted-copy, "
-                                     "exact-merge, merge-with-changes, layer-stack, edit, fine-tune, "
-                                     "obfuscated-copy, independent, undetermined.",
-                                     printable(word)));
+      return usage_error(
+          fmt::format("--expect: \"{}\" is no verdict; there are copy, reformatted-copy, "
+                      "exact-merge, merge-with-changes, layer-stack, edit, fine-tune, "
+                      "obfuscated-copy, independent, undetermined.",
+                      printable(word)));
     }
     kinds.push_back(*kind);
     begin = end + 1;
@@ -56,7 +58,8 @@ Result<std::vector<VerdictKind>> parse_expected(const std::string& text) {
 Result<uint64_t> parse_sample(const std::string& text) {
   if (text == "auto" || text == "full") return 0;
   HIERON_TRY(const uint64_t bytes, parse_size(text));
-  if (bytes == 0) return usage_error("--sample: 0 bytes show nothing; give a size such as 64KiB, or full.");
+  if (bytes == 0)
+    return usage_error("--sample: 0 bytes show nothing; give a size such as 64KiB, or full.");
   return bytes;
 }
 
@@ -97,7 +100,8 @@ Result<AuditInput> open_input(const Asked& asked) {
   return input;
 }
 
-Status write_reports(const Asked& asked, const AuditResult& result, std::vector<WrittenFile>& written) {
+Status write_reports(const Asked& asked, const AuditResult& result,
+                     std::vector<WrittenFile>& written) {
   if (!asked.html.empty()) {
     HIERON_CHECK(write_text(asked.html, audit_html(result)));
     written.push_back({"page", asked.html});
@@ -118,7 +122,8 @@ Outcome run_audit(const Asked& asked, const Context& context) {
   AuditOptions options;
   HIERON_TRY(options.sample_bytes, parse_sample(asked.sample));
   if (asked.parents.empty()) {
-    return usage_error("audit needs at least one --parent: the model the suspect may have been made of.");
+    return usage_error(
+        "audit needs at least one --parent: the model the suspect may have been made of.");
   }
   if (context.options.seed) options.seed = *context.options.seed;
   options.hash = context.options.hash;
@@ -133,9 +138,13 @@ Outcome run_audit(const Asked& asked, const Context& context) {
   if (!context.options.json.empty() && context.options.json != "-") {
     written.push_back({"json", context.options.json});
   }
-  HIERON_CHECK(deliver(context.options, audit_text(result, style_of_terminal(), written),
-                       audit_json(result)));
-  const bool held = expected.empty() || std::ranges::find(expected, result.verdict.kind) != expected.end();
+  // What nobody reads is not written out: 140,000 tensors are many lines.
+  const bool shows = !context.options.quiet && context.options.json != "-";
+  HIERON_CHECK(deliver(context.options,
+                       shows ? audit_text(result, style_of_terminal(), written) : "",
+                       context.options.json.empty() ? "" : audit_json(result)));
+  const bool held =
+      expected.empty() || std::ranges::find(expected, result.verdict.kind) != expected.end();
   return held ? 0 : 1;
 }
 
@@ -143,13 +152,17 @@ Outcome run_audit(const Asked& asked, const Context& context) {
 
 void add_audit(CLI::App& app, Context& context) {
   auto asked = std::make_shared<Asked>();
-  CLI::App* command = add_command(app, context, "audit", "what was this checkpoint made of?", kExample);
+  CLI::App* command =
+      add_command(app, context, "audit", "what was this checkpoint made of?", kExample);
   command->add_option("SUSPECT", asked->suspect, "the checkpoint in question")->required();
-  command->add_option("--parent", asked->parents, "a suspected parent; repeat")->allow_extra_args(false);
-  command->add_option("--base", asked->base,
-                      "the common ancestor, if known; with one --parent, the other end of the blend");
-  command->add_option("--control", asked->controls,
-                      "another model of the same family that took no part; repeat")
+  command->add_option("--parent", asked->parents, "a suspected parent; repeat")
+      ->allow_extra_args(false);
+  command->add_option(
+      "--base", asked->base,
+      "the common ancestor, if known; with one --parent, the other end of the blend");
+  command
+      ->add_option("--control", asked->controls,
+                   "another model of the same family that took no part; repeat")
       ->allow_extra_args(false);
   command->add_option("--sample", asked->sample,
                       "auto (local files: everything), full, or bytes per tensor and model");

@@ -34,7 +34,8 @@ struct RoleTotal {
 
 std::string percent(uint64_t part, uint64_t whole) {
   if (part == whole) return "100 %";
-  const double share = 100.0 * static_cast<double>(part) / static_cast<double>(std::max<uint64_t>(1, whole));
+  const double share =
+      100.0 * static_cast<double>(part) / static_cast<double>(std::max<uint64_t>(1, whole));
   return fmt::format("{:.2f} %", std::min(share, 99.99));
 }
 
@@ -63,8 +64,8 @@ void append_tensors(std::string& text, const CheckpointDifference& difference, b
                              [](const TensorDifference* t) { return t->relative_change(); });
   }
   const size_t shown = all ? changed.size() : std::min(changed.size(), kShown);
-  text += fmt::format("\n{:<52} {:>14} {:>10} {:>12} {:>12}\n", all ? "tensor" : "changed most", "elements",
-                      "equal", "|b-a|/|a|", "max |b-a|");
+  text += fmt::format("\n{:<52} {:>14} {:>10} {:>12} {:>12}\n", all ? "tensor" : "changed most",
+                      "elements", "equal", "|b-a|/|a|", "max |b-a|");
   for (size_t i = 0; i < shown; ++i) {
     const TensorDifference& t = *changed[i];
     text += fmt::format("{:<52} {:>14} {:>10} {:>12.3e} {:>12.3e}\n", printable(t.name, 52),
@@ -77,17 +78,18 @@ void append_tensors(std::string& text, const CheckpointDifference& difference, b
 }
 
 std::string to_text(const Asked& asked, const CheckpointDifference& difference) {
-  const size_t changed = static_cast<size_t>(
-      std::ranges::count_if(difference.tensors, [](const auto& t) { return t.equal < t.elements; }));
+  const size_t changed = static_cast<size_t>(std::ranges::count_if(
+      difference.tensors, [](const auto& t) { return t.equal < t.elements; }));
   std::string text =
       difference.identical()
           ? fmt::format("The same: {} tensors, {} elements, equal in every one.\n",
                         difference.tensors.size(), with_commas(difference.elements))
-          : fmt::format("{} of {} common tensors differ; {} of {} elements are equal ({}).\n", changed,
-                        difference.tensors.size(), with_commas(difference.equal),
-                        with_commas(difference.elements), percent(difference.equal, difference.elements));
-  text += fmt::format("\n{:<16} {:>8} {:>16} {:>10} {:>12}\n", "role", "tensors", "elements", "equal",
-                      "|b-a|/|a|");
+          : fmt::format("{} of {} common tensors differ; {} of {} elements are equal ({}).\n",
+                        changed, difference.tensors.size(), with_commas(difference.equal),
+                        with_commas(difference.elements),
+                        percent(difference.equal, difference.elements));
+  text += fmt::format("\n{:<16} {:>8} {:>16} {:>10} {:>12}\n", "role", "tensors", "elements",
+                      "equal", "|b-a|/|a|");
   for (const auto& [role, t] : by_role(difference)) {
     text += fmt::format("{:<16} {:>8} {:>16} {:>10} {:>12.3e}\n", name(role), t.tensors,
                         with_commas(t.elements), percent(t.equal, t.elements),
@@ -101,8 +103,8 @@ std::string to_text(const Asked& asked, const CheckpointDifference& difference) 
       text += fmt::format("  … and {} more\n", difference.ledger.size() - i);
       break;
     }
-    text += fmt::format("  {} of {}: {}\n", printable(skipped.tensor), skipped.model == 0 ? "A" : "B",
-                        skipped.reason);
+    text += fmt::format("  {} of {}: {}\n", printable(skipped.tensor),
+                        skipped.model == 0 ? "A" : "B", skipped.reason);
   }
   return text;
 }

@@ -12,8 +12,28 @@
 namespace hieron {
 
 enum class DType : uint8_t {
-  kBool, kF4, kF6E2M3, kF6E3M2, kU8, kI8, kF8E5M2, kF8E4M3, kF8E8M0, kF8E4M3FNUZ, kF8E5M2FNUZ,
-  kI16, kU16, kF16, kBF16, kI32, kU32, kF32, kC64, kF64, kI64, kU64,
+  kBool,
+  kF4,
+  kF6E2M3,
+  kF6E3M2,
+  kU8,
+  kI8,
+  kF8E5M2,
+  kF8E4M3,
+  kF8E8M0,
+  kF8E4M3FNUZ,
+  kF8E5M2FNUZ,
+  kI16,
+  kU16,
+  kF16,
+  kBF16,
+  kI32,
+  kU32,
+  kF32,
+  kC64,
+  kF64,
+  kI64,
+  kU64,
 };
 
 // What the topmost exponent and the sign of zero mean in a floating-point format.
@@ -32,8 +52,8 @@ struct FloatFormat {
 
 struct DTypeInfo {
   DType dtype;
-  std::string_view name;             // the safetensors name, e.g. "BF16"
-  int bits;                          // per element
+  std::string_view name;              // the safetensors name, e.g. "BF16"
+  int bits;                           // per element
   std::optional<FloatFormat> format;  // floats only
   bool blend;  // can be an end of a blend test: its values are weights, not codes or counters
 };
@@ -42,12 +62,13 @@ std::span<const DTypeInfo> dtypes();
 const DTypeInfo& info(DType dtype);
 std::optional<DType> parse_dtype(std::string_view name);
 
-// The value of one bit pattern, exact for every format of 53 significant bits or fewer. NaN, ±inf and
-// -0 keep their meaning. Integers decode as their value (U64/I64 above 2^53 round); C64 and unknown: NaN.
+// The value of one bit pattern, exact for every format of 53 significant bits or fewer. NaN, ±inf
+// and -0 keep their meaning. Integers decode as their value (U64/I64 above 2^53 round); C64 and
+// unknown: NaN.
 double decode(DType dtype, uint64_t bits);
 
-// Round to nearest, ties to even; overflow as the format says; NaN becomes the format's quiet NaN with
-// the sign kept where there is one. Floats only.
+// Round to nearest, ties to even; overflow as the format says; NaN becomes the format's quiet NaN
+// with the sign kept where there is one. Floats only.
 uint64_t encode(DType dtype, double value);
 
 // Is this pattern NaN or an infinity?

@@ -21,11 +21,12 @@ enum class ErrorCode : uint8_t {
 
 struct Error {
   ErrorCode code = ErrorCode::kBug;
-  std::string sentence{};          // complete: names the file, the tensor and the number, then the next step
-  std::string file{};              // where, again, for programs; empty if not applicable
-  std::string tensor{};            //
+  std::string
+      sentence{};        // complete: names the file, the tensor and the number, then the next step
+  std::string file{};    // where, again, for programs; empty if not applicable
+  std::string tensor{};  //
   std::optional<uint64_t> offset{};  // byte offset in `file`, or line of a recipe
-  int also = 0;                    // how many more problems there are ("and N more")
+  int also = 0;                      // how many more problems there are ("and N more")
 };
 
 int exit_status(ErrorCode code);
@@ -35,10 +36,9 @@ using Result = std::expected<T, Error>;
 using Status = Result<void>;
 
 inline std::unexpected<Error> refuse(std::string sentence, std::string file = {},
-                                     std::string tensor = {},
-                                     std::optional<uint64_t> offset = {}) {
-  return std::unexpected(Error{ErrorCode::kRefused, std::move(sentence), std::move(file),
-                               std::move(tensor), offset});
+                                     std::string tensor = {}, std::optional<uint64_t> offset = {}) {
+  return std::unexpected(
+      Error{ErrorCode::kRefused, std::move(sentence), std::move(file), std::move(tensor), offset});
 }
 
 inline std::unexpected<Error> system_error(std::string sentence, std::string file = {}) {
@@ -55,17 +55,17 @@ inline std::unexpected<Error> usage_error(std::string sentence) {
 #define HIERON_JOIN(a, b) HIERON_JOIN_(a, b)
 
 // HIERON_TRY(auto header, read_header(file));    declares `header`, or returns the error
-#define HIERON_TRY(declaration, expression)                                \
-  auto HIERON_JOIN(try_, __LINE__) = (expression);                         \
-  if (!HIERON_JOIN(try_, __LINE__)) {                                      \
+#define HIERON_TRY(declaration, expression)                                 \
+  auto HIERON_JOIN(try_, __LINE__) = (expression);                          \
+  if (!HIERON_JOIN(try_, __LINE__)) {                                       \
     return std::unexpected(std::move(HIERON_JOIN(try_, __LINE__).error())); \
-  }                                                                        \
+  }                                                                         \
   declaration = *std::move(HIERON_JOIN(try_, __LINE__))
 
 // HIERON_CHECK(file.write(...));    for a Status
-#define HIERON_CHECK(expression)                                                   \
-  do {                                                                             \
-    if (auto status_ = (expression); !status_) {                                   \
-      return std::unexpected(std::move(status_.error()));                          \
-    }                                                                              \
+#define HIERON_CHECK(expression)                          \
+  do {                                                    \
+    if (auto status_ = (expression); !status_) {          \
+      return std::unexpected(std::move(status_.error())); \
+    }                                                     \
   } while (false)

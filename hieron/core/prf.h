@@ -1,6 +1,7 @@
-// Keyed pseudo-random numbers that depend on names, not on the order of calls: positions of samples,
-// seeds of self-checks. Key = SHA-256(seed ‖ label); numbers = Philox4x32-10 of a counter under that key
-// (Salmon et al., SC 2011), so that element i can be asked for without the ones before it.
+// Keyed pseudo-random numbers that depend on names, not on the order of calls: positions of
+// samples, seeds of self-checks. Key = SHA-256(seed ‖ label); numbers = Philox4x32-10 of a counter
+// under that key (Salmon et al., SC 2011), so that element i can be asked for without the ones
+// before it.
 #pragma once
 
 #include <array>
@@ -16,18 +17,19 @@ namespace hieron {
 struct Seed {
   std::array<uint8_t, 32> bytes{};
 
-  static Seed fresh();                                // from the operating system
+  static Seed fresh();                                 // from the operating system
   static Result<Seed> from_hex(std::string_view hex);  // 1 to 64 hex digits, right-aligned
-  std::string hex() const;                            // 64 hex digits
+  std::string hex() const;                             // 64 hex digits
   friend bool operator==(const Seed&, const Seed&) = default;
 };
 
 class Prf {
  public:
   Prf(const Seed& seed, std::string_view label);
-  uint64_t at(uint64_t counter) const;                   // uniform 64 bits
-  uint64_t below(uint64_t counter, uint64_t n) const;    // uniform in [0, n), bias below 2^-64·n; n >= 1
-  double uniform(uint64_t counter) const;                // [0, 1), 53 bits
+  uint64_t at(uint64_t counter) const;  // uniform 64 bits
+  uint64_t below(uint64_t counter,
+                 uint64_t n) const;        // uniform in [0, n), bias below 2^-64·n; n >= 1
+  double uniform(uint64_t counter) const;  // [0, 1), 53 bits
 
  private:
   std::array<uint32_t, 2> key_;

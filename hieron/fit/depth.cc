@@ -9,7 +9,8 @@ namespace {
 
 struct Event {
   double alpha;
-  int step;  // +1 an interval opens here (closed ends: before those that close), -1 it closes after here
+  int step;  // +1 an interval opens here (closed ends: before those that close), -1 it closes after
+             // here
 };
 
 // Events sorted into equal buckets of the range, unsorted inside a bucket.
@@ -61,8 +62,8 @@ class Buckets {
 Depth depth(std::span<const AlphaInterval> intervals, double k) {
   Depth best;
   Buckets buckets(intervals, k, best.informative);
-  // Bound of a bucket: what is open when it begins, and all that opens in it. Buckets are swept from the
-  // highest bound down, until no bound exceeds what has been reached.
+  // Bound of a bucket: what is open when it begins, and all that opens in it. Buckets are swept
+  // from the highest bound down, until no bound exceeds what has been reached.
   std::vector<int64_t> open(buckets.size()), bound(buckets.size());
   int64_t now = 0;
   for (size_t b = 0; b < buckets.size(); ++b) {
@@ -101,7 +102,8 @@ Depth depth(std::span<const AlphaInterval> intervals, double k) {
   // The region ends where the first of the covering intervals does.
   best.high = kAlphaMax;
   for (const AlphaInterval& a : intervals) {
-    if (a.leverage >= k && a.low <= best.low && a.high >= best.low) best.high = std::min(best.high, a.high);
+    if (a.leverage >= k && a.low <= best.low && a.high >= best.low)
+      best.high = std::min(best.high, a.high);
   }
   if (most == 0) best.low = best.high = 0;
   return best;

@@ -22,8 +22,8 @@ struct Depth {
   double alpha() const { return (low + high) / 2; }
 };
 
-// max over alpha of #{ i : leverage_i >= k, alpha in A_i }, exactly. Of several maxima the lowest alpha.
-// O(n) and a sort of the few intervals near the peak.
+// max over alpha of #{ i : leverage_i >= k, alpha in A_i }, exactly. Of several maxima the lowest
+// alpha. O(n) and a sort of the few intervals near the peak.
 Depth depth(std::span<const AlphaInterval> intervals, double k);
 
 // How many of the intervals with leverage >= k contain alpha.

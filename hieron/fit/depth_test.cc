@@ -61,7 +61,8 @@ RC_GTEST_PROP(Depth, IsTheMaximumByDefinition, ()) {
   const auto ends = *rc::gen::container<std::vector<std::pair<int, int>>>(
       rc::gen::pair(rc::gen::inRange(-500, 600), rc::gen::inRange(0, 120)));
   std::vector<AlphaInterval> intervals;
-  for (const auto& [low, width] : ends) intervals.push_back(interval(low / 100.0, (low + width) / 100.0));
+  for (const auto& [low, width] : ends)
+    intervals.push_back(interval(low / 100.0, (low + width) / 100.0));
   const Depth d = depth(intervals, 4);
   RC_ASSERT(d.covered == deepest(intervals));
   if (d.covered > 0) {
@@ -74,14 +75,16 @@ RC_GTEST_PROP(DepthCurve, CountsWhatCoveredAtCounts, ()) {
   const auto ends = *rc::gen::container<std::vector<std::pair<int, int>>>(
       rc::gen::pair(rc::gen::inRange(-200, 300), rc::gen::inRange(0, 60)));
   std::vector<AlphaInterval> intervals;
-  for (const auto& [low, width] : ends) intervals.push_back(interval(low / 100.0, (low + width) / 100.0));
+  for (const auto& [low, width] : ends)
+    intervals.push_back(interval(low / 100.0, (low + width) / 100.0));
   std::vector<double> grid;
   for (int i = -100; i <= 200; i += 7) grid.push_back(i / 100.0);
   const std::vector<double> curve = depth_curve(intervals, 4, grid);
   for (size_t i = 0; i < grid.size(); ++i) {
-    const double expected = intervals.empty() ? 0
-                                              : static_cast<double>(covered_at(intervals, 4, grid[i])) /
-                                                    static_cast<double>(intervals.size());
+    const double expected = intervals.empty()
+                                ? 0
+                                : static_cast<double>(covered_at(intervals, 4, grid[i])) /
+                                      static_cast<double>(intervals.size());
     RC_ASSERT(curve[i] == expected);
   }
 }

@@ -19,11 +19,13 @@ struct Ends {
 
 Ends cell_ends(DType dtype, uint64_t bits) {
   const std::optional<Cell> c = cell(dtype, bits);
-  if (!c) return {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::quiet_NaN()};
+  if (!c)
+    return {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::quiet_NaN()};
   return {c->low, c->high};
 }
 
-// Cells of every pattern of a format of 16 bits or fewer, made once: a look-up instead of a computation.
+// Cells of every pattern of a format of 16 bits or fewer, made once: a look-up instead of a
+// computation.
 class CellTable {
  public:
   explicit CellTable(DType dtype) : ends_(size_t{1} << info(dtype).bits) {
@@ -44,7 +46,8 @@ class CellTable {
   std::vector<Ends> ends_;
 };
 
-// The pattern of a value that is exact in the format. bf16 and f32, the common ones, without the general encoder.
+// The pattern of a value that is exact in the format. bf16 and f32, the common ones, without the
+// general encoder.
 uint64_t pattern(DType dtype, double value) {
   if (dtype == DType::kBF16 || dtype == DType::kF32) {
     const uint32_t bits = std::bit_cast<uint32_t>(static_cast<float>(value));
@@ -100,9 +103,8 @@ bool explains(DType dtype, double stored, double value, double slack) {
 DType true_dtype(DType stored, std::span<const double> values) {
   if (stored != DType::kF32 && stored != DType::kF64) return stored;
   const auto holds = [&](DType dtype) {
-    return std::ranges::all_of(values, [&](double v) {
-      return std::isnan(v) || decode(dtype, encode(dtype, v)) == v;
-    });
+    return std::ranges::all_of(
+        values, [&](double v) { return std::isnan(v) || decode(dtype, encode(dtype, v)) == v; });
   };
   // A tensor of zeros and ones fits every format and shows nothing: ask for some fraction digits.
   const bool telling = std::ranges::any_of(values, [](double v) {

@@ -12,7 +12,8 @@ namespace {
 double rounded(DType dtype, double value) { return decode(dtype, encode(dtype, value)); }
 
 RC_GTEST_PROP(Admissible, HoldsTheAlphaThatMadeTheElement, ()) {
-  const DType dtype = *rc::gen::element(DType::kBF16, DType::kF16, DType::kF32, DType::kF8E4M3, DType::kF8E5M2);
+  const DType dtype =
+      *rc::gen::element(DType::kBF16, DType::kF16, DType::kF32, DType::kF8E4M3, DType::kF8E5M2);
   const double p = rounded(dtype, *rc::gen::inRange(-100000, 100000) / 4096.0);
   const double q = rounded(dtype, *rc::gen::inRange(-100000, 100000) / 4096.0);
   const double alpha = *rc::gen::inRange(-200, 300) / 100.0;
@@ -38,7 +39,8 @@ TEST(Admissible, CountsEqualEndsAndWhetherTheSuspectKeepsThem) {
 
 TEST(Admissible, SetsAsideWhatIsNotFinite) {
   const double nan = std::numeric_limits<double>::quiet_NaN();
-  const std::vector<double> s{nan, 1.0}, p{1.0, std::numeric_limits<double>::infinity()}, q{2.0, 2.0};
+  const std::vector<double> s{nan, 1.0}, p{1.0, std::numeric_limits<double>::infinity()},
+      q{2.0, 2.0};
   std::vector<AlphaInterval> out;
   const IntervalCounts counts = admissible({DType::kBF16, s, p, q}, out);
   EXPECT_EQ(counts.not_finite, 2u);
@@ -49,7 +51,8 @@ TEST(Admissible, KeepsATieThatF32ArithmeticBreaksEitherWay) {
   // 1.3·a − 0.3·b is an exact tie in bf16 whenever a − b is an odd multiple of 5 ulp.
   const double a = 1.0 + 5 * std::ldexp(1.0, -7), b = 1.0;
   const double exact = 1.3 * a - 0.3 * b;
-  const double below = rounded(DType::kBF16, exact - 1e-3), above = rounded(DType::kBF16, exact + 1e-3);
+  const double below = rounded(DType::kBF16, exact - 1e-3),
+               above = rounded(DType::kBF16, exact + 1e-3);
   ASSERT_NE(below, above);
   for (const double s : {below, above}) {
     std::vector<AlphaInterval> out;

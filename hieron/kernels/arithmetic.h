@@ -31,11 +31,11 @@ enum class Arithmetic : uint8_t {
              // inputs
   kBf16Products,  // r = bf16: r( r(f32Σ r(r(w_k)·x_k)) / r(Σ r(w_k)) )      (mergekit ≤ 0.1.4
                   // linear)
-  kBf16Delta,  // r = bf16: d = r(x_k − base); r(base + r(f32Σ r(d_k·r(w_k))))    (task vectors,
-               // both versions)
-  kF16Once,    // f32Once of inputs cast to f16, rounded to f16, then to storage
-  kF16Products,  // as bf16-products with r = f16
-  kF16Delta,     // as bf16-delta with r = f16
+  kBf16Delta,     // r = bf16: d = r(x_k − base); r(base + r(f32Σ r(d_k·r(w_k))))    (task vectors,
+                  // both versions)
+  kF16Once,       // f32Once of inputs cast to f16, rounded to f16, then to storage
+  kF16Products,   // as bf16-products with r = f16
+  kF16Delta,      // as bf16-delta with r = f16
 };
 
 struct ArithmeticInfo {

@@ -12,8 +12,8 @@ constexpr size_t kPiece = 4096;  // counts of a piece fit 16 bits
 
 struct Confirm {
   float w0, w1;
-  HIERON_INLINE void operator()(const std::byte* s, const std::byte* x, const std::byte* y, size_t n,
-                                uint8_t* confirmed) const {
+  HIERON_INLINE void operator()(const std::byte* s, const std::byte* x, const std::byte* y,
+                                size_t n, uint8_t* confirmed) const {
     for (size_t i = 0; i < n; ++i) {
       const float c = bf16_to_f32(load<uint16_t>(s, i));
       const float a = w0 * bf16_to_f32(load<uint16_t>(x, i));
@@ -64,8 +64,8 @@ ConfirmedCounts confirm_bf16(float w0, float w1, const std::byte* s, const std::
   for (size_t at = 0; at < count; at += kPiece) {
     const size_t n = std::min(kPiece, count - at);
     run(isa, Confirm{w0, w1}, s + 2 * at, x + 2 * at, y + 2 * at, n, bytes + at);
-    run(isa, Count{}, s + 2 * at, x + 2 * at, y + 2 * at, static_cast<const uint8_t*>(bytes + at), n,
-        &counts);
+    run(isa, Count{}, s + 2 * at, x + 2 * at, y + 2 * at, static_cast<const uint8_t*>(bytes + at),
+        n, &counts);
   }
   return counts;
 }

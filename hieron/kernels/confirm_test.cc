@@ -18,8 +18,8 @@ struct Columns {
   size_t count = 0;
 };
 
-// Random patterns, so that infinities, NaN, zeros and subnormals occur; every third suspect is the blend itself, the
-// next one its neighbour.
+// Random patterns, so that infinities, NaN, zeros and subnormals occur; every third suspect is the
+// blend itself, the next one its neighbour.
 Columns columns(const std::vector<uint32_t>& patterns, double w0, double w1) {
   Columns c;
   c.count = patterns.size();
@@ -31,7 +31,8 @@ Columns columns(const std::vector<uint32_t>& patterns, double w0, double w1) {
   BlendScratch scratch;
   const std::array<Operand, 2> operands{Operand{DType::kBF16, c.x.data()},
                                         Operand{DType::kBF16, c.y.data()}};
-  blend(Arithmetic::kExact, {{w0, w1}, false}, operands, DType::kBF16, c.s.data(), c.count, scratch);
+  blend(Arithmetic::kExact, {{w0, w1}, false}, operands, DType::kBF16, c.s.data(), c.count,
+        scratch);
   for (size_t i = 0; i < c.count; ++i) {
     const uint64_t bits = load_bits(DType::kBF16, c.s.data(), i);
     if (i % 3 == 1) store_bits(DType::kBF16, c.s.data(), i, bits ^ 1);
@@ -45,12 +46,13 @@ RC_GTEST_PROP(Confirm, IsNeverCertainOfAnythingFalse, ()) {
   const double w0 = *rc::gen::inRange(-200, 300) / 100.0, w1 = *rc::gen::inRange(-200, 300) / 100.0;
   const Columns c = columns(patterns, w0, w1);
   std::vector<Confirmed> confirmed(c.count);
-  confirm_bf16(static_cast<float>(w0), static_cast<float>(w1), c.s.data(), c.x.data(), c.y.data(), c.count,
-               confirmed.data());
+  confirm_bf16(static_cast<float>(w0), static_cast<float>(w1), c.s.data(), c.x.data(), c.y.data(),
+               c.count, confirmed.data());
   const std::array<Operand, 2> operands{Operand{DType::kBF16, c.x.data()},
                                         Operand{DType::kBF16, c.y.data()}};
   BlendScratch scratch;
-  for (const Arithmetic arithmetic : {Arithmetic::kExact, Arithmetic::kF32Once, Arithmetic::kF32Fma}) {
+  for (const Arithmetic arithmetic :
+       {Arithmetic::kExact, Arithmetic::kF32Once, Arithmetic::kF32Fma}) {
     std::vector<std::byte> made(2 * c.count);
     blend(arithmetic, {{w0, w1}, false}, operands, DType::kBF16, made.data(), c.count, scratch);
     for (size_t i = 0; i < c.count; ++i) {
@@ -66,7 +68,8 @@ TEST(Confirm, SettlesNearlyEverythingOfAnOrdinaryMerge) {
   std::vector<uint32_t> patterns;
   for (uint32_t i = 0; i < 30000; ++i) {
     const double x = std::sin(i * 0.7) * 0.1, y = x + std::cos(i * 1.3) * 0.01;
-    patterns.push_back(static_cast<uint32_t>(encode(DType::kBF16, x) | encode(DType::kBF16, y) << 16));
+    patterns.push_back(
+        static_cast<uint32_t>(encode(DType::kBF16, x) | encode(DType::kBF16, y) << 16));
   }
   const Columns c = columns(patterns, 0.6, 0.4);
   std::vector<Confirmed> confirmed(c.count);

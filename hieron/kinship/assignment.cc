@@ -4,8 +4,8 @@
 
 namespace hieron {
 
-// Successive shortest paths on costs −score, with row and column potentials that keep reduced costs >= 0.
-// Column 0 of the working arrays is a virtual column where each new row starts its path.
+// Successive shortest paths on costs −score, with row and column potentials that keep reduced costs
+// >= 0. Column 0 of the working arrays is a virtual column where each new row starts its path.
 std::vector<uint32_t> assign(std::span<const double> score, size_t n) {
   constexpr double kInfinity = std::numeric_limits<double>::infinity();
   std::vector<double> row_potential(n + 1, 0), column_potential(n + 1, 0), distance(n + 1);

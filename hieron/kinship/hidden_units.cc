@@ -22,8 +22,8 @@ struct Candidate {
   UnitLayout layout;
 };
 
-// Gate and up of one FFN number the same units, so only one of the two is an independent witness: the gate,
-// or up where no model of this kind has a gate.
+// Gate and up of one FFN number the same units, so only one of the two is an independent witness:
+// the gate, or up where no model of this kind has a gate.
 bool is_up(Role role) { return role == Role::kMlpUp || role == Role::kExpertUp; }
 
 std::vector<Candidate> candidates(const Alignment& alignment, const RoleTable& roles, size_t a,
@@ -32,7 +32,8 @@ std::vector<Candidate> candidates(const Alignment& alignment, const RoleTable& r
   for (size_t i = 0; i < alignment.rows.size(); ++i) {
     const Row& row = alignment.rows[i];
     if (!row.views[a] || !row.views[b]) continue;
-    if (!info(row.views[a]->tensor->dtype).blend || !info(row.views[b]->tensor->dtype).blend) continue;
+    if (!info(row.views[a]->tensor->dtype).blend || !info(row.views[b]->tensor->dtype).blend)
+      continue;
     const TensorRole role = roles.classify(row.name, row.shape);
     const auto layout = unit_layout(role, row.name, row.shape);
     if (!layout || layout->units < kMinUnits) continue;
@@ -51,7 +52,8 @@ struct Units {
   size_t units = 0, dimensions = 0;
 };
 
-// The first kMaxUnits units of one model's matrix: for each, its entries of every gate, side by side.
+// The first kMaxUnits units of one model's matrix: for each, its entries of every gate, side by
+// side.
 Result<Units> read_units(const Checkpoint& model, const TensorView& view, const Row& row,
                          const UnitLayout& layout) {
   const TensorInfo& tensor = *view.tensor;
@@ -128,8 +130,8 @@ uint64_t matched_to_own_index(std::span<const double> a, std::span<const double>
       score[i * units + j] = (lanes[0] + lanes[1]) + (lanes[2] + lanes[3]);
     }
   }
-  // Identical scores (rows of zeros) would go to the lower column and favour the diagonal: a unit that
-  // scores nothing anywhere is not counted.
+  // Identical scores (rows of zeros) would go to the lower column and favour the diagonal: a unit
+  // that scores nothing anywhere is not counted.
   const std::vector<uint32_t> column = assign(score, units);
   uint64_t own = 0;
   for (size_t i = 0; i < units; ++i) own += column[i] == i && score[i * units + i] != 0;

@@ -52,6 +52,13 @@ TEST(Recipe, ReadsNumbersThatYamlCallsText) {
   EXPECT_EQ(*evaluate(recipe->parameters[0], "w", 0), 1.0);
 }
 
+TEST(Recipe, RefusesAStrayCommaOrBracketInsteadOfReadingOnForEver) {
+  for (const char* text : {",l", "]", "}", "\n\n,", "merge_method: linear\n---\n]"}) {
+    EXPECT_THAT(refusal(text), HasSubstr("not YAML")) << text;
+  }
+  EXPECT_THAT(refusal("\n\n,"), HasSubstr("line 3"));
+}
+
 TEST(Recipe, InterpolatesAGradientOverDepth) {
   const auto recipe =
       parse("merge_method: linear\nmodels:\n- {model: a, parameters: {weight: [0.9, 0.4, 0.1]}}\n");

@@ -29,7 +29,7 @@ bool is_null(std::string_view text) {
 // Builds the tree from the parser's events. Throws Refusal; the caller is in this file.
 class TreeBuilder final : public YAML::EventHandler {
  public:
-  void OnDocumentStart(const YAML::Mark&) override {}
+  void OnDocumentStart(const YAML::Mark& mark) override { start_ = mark; }
   void OnDocumentEnd() override {}
   void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override {
     auto node = std::make_shared<Node>();
@@ -64,6 +64,7 @@ class TreeBuilder final : public YAML::EventHandler {
   void OnMapEnd() override { close(); }
 
   NodePtr root() const { return root_; }
+  const YAML::Mark& start() const { return start_; }
 
  private:
   struct Open {
@@ -155,6 +156,7 @@ class TreeBuilder final : public YAML::EventHandler {
   std::map<YAML::anchor_t, NodePtr> anchors_;
   std::vector<Open> open_;
   NodePtr root_;
+  YAML::Mark start_ = YAML::Mark::null_mark();
 };
 
 // Line numbers stay: what is taken out leaves an empty line.
@@ -205,9 +207,16 @@ Result<NodePtr> parse(std::string_view text, const std::string& file) {
     std::istringstream stream(without_wrapping(text));
     YAML::Parser parser(stream);
     NodePtr root;
+    int last_start = -1;
     while (true) {
       TreeBuilder builder;
       if (!parser.HandleNextDocument(builder)) break;
+      // At a stray ",", "]" or "}" yaml-cpp gives empty documents for ever, all from the same place.
+      if (builder.start().pos == last_start) {
+        return refuse_at(file, line_of(builder.start()),
+                         "not YAML: a \",\", \"]\" or \"}\" stands where no list or mapping is open");
+      }
+      last_start = builder.start().pos;
       const NodePtr document = builder.root();
       if (!document || document->kind == Kind::kNull) continue;
       if (root) {

@@ -34,8 +34,8 @@ Alignment align(std::span<const Checkpoint* const> models, size_t required) {
       } else if (m < required) {
         if (reason.empty()) reason = missing_reason(other, tensor, *models[m]);
       } else {
-        alignment.ledger.push_back({static_cast<uint32_t>(m), tensor.name,
-                                    missing_reason(other, tensor, *models[m])});
+        alignment.ledger.push_back(
+            {static_cast<uint32_t>(m), tensor.name, missing_reason(other, tensor, *models[m])});
       }
     }
     if (reason.empty()) {

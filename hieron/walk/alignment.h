@@ -1,7 +1,8 @@
 // Lining up the tensors that belong together, and keeping account of those that do not.
 //
-// The first checkpoint leads: one row for each of its tensors, in its file order. Another model takes part
-// in a row if it has a tensor of that name (or of that name after a stated prefix change) and shape; its dtype may differ.
+// The first checkpoint leads: one row for each of its tensors, in its file order. Another model
+// takes part in a row if it has a tensor of that name (or of that name after a stated prefix
+// change) and shape; its dtype may differ.
 #pragma once
 
 #include <cstdint>
@@ -14,8 +15,9 @@
 
 namespace hieron {
 
-// A contiguous stretch of one tensor of one model; an expert of a fused tensor, a layer moved by a stack.
-// Strided, transposed and permuted views come when a scheme needs them; visitors do not change then.
+// A contiguous stretch of one tensor of one model; an expert of a fused tensor, a layer moved by a
+// stack. Strided, transposed and permuted views come when a scheme needs them; visitors do not
+// change then.
 struct TensorView {
   const TensorInfo* tensor = nullptr;
   uint64_t first = 0;  // element
@@ -37,11 +39,12 @@ struct Skipped {
 struct Alignment {
   std::vector<const Checkpoint*> models;
   std::vector<Row> rows;
-  std::vector<Skipped> ledger;  // every tensor of every model that is in no row, or in a row but unusable there
+  std::vector<Skipped>
+      ledger;  // every tensor of every model that is in no row, or in a row but unusable there
 };
 
-// `required`: how many of the first models must take part for a row to exist (the others are optional in it);
-// a leading tensor without them goes to the ledger with the reason.
+// `required`: how many of the first models must take part for a row to exist (the others are
+// optional in it); a leading tensor without them goes to the ledger with the reason.
 Alignment align(std::span<const Checkpoint* const> models, size_t required);
 
 }  // namespace hieron

@@ -132,11 +132,11 @@ Status check_index(const Checkpoint& checkpoint, const ShardIndex& index, const 
     for (const auto& [tensor, shard] : index.weight_map) named.insert(tensor);
     for (const TensorInfo& tensor : checkpoint.tensors) {
       if (named.contains(tensor.name)) continue;
-      return refuse(fmt::format("{}: tensor \"{}\" of {} is not in the index; the files do not "
-                                "belong together, fetch them again.",
-                                file, printable(tensor.name),
-                                checkpoint.files[tensor.stored.file].path),
-                    file, tensor.name);
+      return refuse(
+          fmt::format("{}: tensor \"{}\" of {} is not in the index; the files do not "
+                      "belong together, fetch them again.",
+                      file, printable(tensor.name), checkpoint.files[tensor.stored.file].path),
+          file, tensor.name);
     }
   }
   return {};
@@ -164,11 +164,11 @@ Status Checkpoint::index() {
     const auto file = [&](const TensorInfo& t) {
       return files.empty() ? ref : files[t.stored.file].path;
     };
-    return refuse(fmt::format("{}: tensor \"{}\" is in {} and again in {}; which one counts is not "
-                              "defined, remove one.",
-                              ref, printable(tensors[i].name), file(tensors[it->second]),
-                              file(tensors[i])),
-                  ref, tensors[i].name);
+    return refuse(
+        fmt::format("{}: tensor \"{}\" is in {} and again in {}; which one counts is not "
+                    "defined, remove one.",
+                    ref, printable(tensors[i].name), file(tensors[it->second]), file(tensors[i])),
+        ref, tensors[i].name);
   }
   return {};
 }
@@ -193,10 +193,11 @@ Result<std::shared_ptr<const Checkpoint>> open_checkpoint(const std::string& ref
     located.files = shards->shards;
     for (const std::string& file : located.files) {
       if (is_regular(located.folder / file)) continue;
-      return refuse(fmt::format("{}: the index names the shard {}, which is not there; the download "
-                                "is incomplete, fetch it.",
-                                path, printable(file)),
-                    path);
+      return refuse(
+          fmt::format("{}: the index names the shard {}, which is not there; the download "
+                      "is incomplete, fetch it.",
+                      path, printable(file)),
+          path);
     }
     checkpoint->metadata = shards->metadata;
   }

@@ -1,7 +1,8 @@
-// A checkpoint is a table of tensors and a way to read any range of any of them. No data is read to open one.
+// A checkpoint is a table of tensors and a way to read any range of any of them. No data is read to
+// open one.
 //
-// Folder, single file, sharded index: the same thing from here on. A merge that was never written is one too
-// (its tensors are Computed), and so is a sample (its tensors know only some runs).
+// Folder, single file, sharded index: the same thing from here on. A merge that was never written
+// is one too (its tensors are Computed), and so is a sample (its tensors know only some runs).
 #pragma once
 
 #include <cstddef>
@@ -53,18 +54,20 @@ struct CheckpointFile {
 };
 
 struct Checkpoint {
-  std::string ref;                             // as typed
-  std::string folder;                          // where config and tokenizer files lie; empty for a computed one
-  std::vector<CheckpointFile> files;           // weights only
-  std::vector<TensorInfo> tensors;             // by file, then offset: reading in this order is sequential
-  std::map<std::string, std::string> metadata;  // of the headers and the index ("format", "mergekit_version", …)
+  std::string ref;     // as typed
+  std::string folder;  // where config and tokenizer files lie; empty for a computed one
+  std::vector<CheckpointFile> files;  // weights only
+  std::vector<TensorInfo> tensors;    // by file, then offset: reading in this order is sequential
+  std::map<std::string, std::string>
+      metadata;  // of the headers and the index ("format", "mergekit_version", …)
   std::vector<std::string> warnings;
-  std::string config_json;                     // text of config.json; empty if there is none or it cannot be read
+  std::string config_json;  // text of config.json; empty if there is none or it cannot be read
 
   const TensorInfo* find(std::string_view name) const;
   uint64_t weight_bytes() const;  // Σ tensor bytes
 
-  // Fills the name index; called by whoever builds a checkpoint. A name that two shards hold is an error.
+  // Fills the name index; called by whoever builds a checkpoint. A name that two shards hold is an
+  // error.
   Status index();
 
  private:
@@ -75,8 +78,9 @@ struct Checkpoint {
 Status read_elements(const Checkpoint& checkpoint, const TensorInfo& tensor, uint64_t first,
                      std::span<std::byte> out);
 
-// `ref`: a folder (model.safetensors.index.json, or model.safetensors, or its *.safetensors files), a
-// .safetensors file, or an index file. Headers and the index are read and checked against each other.
+// `ref`: a folder (model.safetensors.index.json, or model.safetensors, or its *.safetensors files),
+// a .safetensors file, or an index file. Headers and the index are read and checked against each
+// other.
 Result<std::shared_ptr<const Checkpoint>> open_checkpoint(const std::string& ref);
 
 }  // namespace hieron

@@ -16,8 +16,9 @@ std::vector<Run> Selection::runs(const Row& row) const {
   const uint64_t bits = static_cast<uint64_t>(info(row.views[0]->tensor->dtype).bits);
   const uint64_t budget = bytes_per_tensor_ * 8 / bits;
   if (row.elements <= budget) return {{0, row.elements}};
-  // The tensor is cut into as many equal strata as there are runs; each run lies at a random place of its
-  // own stratum, on a border of 4 KiB where it can: disjoint and ascending without a second draw.
+  // The tensor is cut into as many equal strata as there are runs; each run lies at a random place
+  // of its own stratum, on a border of 4 KiB where it can: disjoint and ascending without a second
+  // draw.
   const uint64_t min_run = std::max<uint64_t>(1, kMinRunBytes * 8 / bits);
   const uint64_t count = std::clamp<uint64_t>(budget / min_run, 1, kRunsPerTensor);
   const uint64_t length = budget / count;

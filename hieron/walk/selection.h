@@ -1,5 +1,5 @@
-// Which elements of a row are read: all of them, or runs drawn by a PRF of (seed, tensor name, shape), so that
-// the same elements are read in every model and by everybody who has the seed.
+// Which elements of a row are read: all of them, or runs drawn by a PRF of (seed, tensor name,
+// shape), so that the same elements are read in every model and by everybody who has the seed.
 #pragma once
 
 #include <cstdint>
@@ -18,8 +18,8 @@ struct Run {
 class Selection {
  public:
   static Selection everything() { return {}; }
-  // About `bytes_per_tensor` of each row, counted in the leading model's storage: at most `kRunsPerTensor`
-  // disjoint runs of at least `min_run_bytes`, whole if the tensor is no larger.
+  // About `bytes_per_tensor` of each row, counted in the leading model's storage: at most
+  // `kRunsPerTensor` disjoint runs of at least `min_run_bytes`, whole if the tensor is no larger.
   static Selection sample(const Seed& seed, uint64_t bytes_per_tensor);
 
   bool whole() const { return bytes_per_tensor_ == 0; }

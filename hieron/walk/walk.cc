@@ -12,8 +12,9 @@ namespace hieron {
 namespace {
 
 constexpr uint64_t kPage = 4096;
-constexpr uint64_t kTargetBlockBytes = 1u << 20;  // per model: fits L2 with room, long enough for direct reads
-constexpr uint64_t kWideRead = 64u << 10;         // from here on, read whole pages around the block
+constexpr uint64_t kTargetBlockBytes =
+    1u << 20;  // per model: fits L2 with room, long enough for direct reads
+constexpr uint64_t kWideRead = 64u << 10;  // from here on, read whole pages around the block
 
 // Where a block lies, without its data.
 struct Place {
@@ -77,8 +78,8 @@ class Buffers {
     for (size_t m = 0; m < models; ++m) memory_.emplace_back(block_bytes + 2 * kPage);
   }
 
-  Status read(const Checkpoint& checkpoint, const TensorView& view, size_t model, const Place& place,
-              std::atomic<uint64_t>& bytes_read) {
+  Status read(const Checkpoint& checkpoint, const TensorView& view, size_t model,
+              const Place& place, std::atomic<uint64_t>& bytes_read) {
     const TensorInfo& tensor = *view.tensor;
     const uint64_t bytes = bytes_of(tensor, place.count);
     const uint64_t first = view.first + place.first;
@@ -110,8 +111,12 @@ class WalkRun {
   WalkRun(std::span<const Checkpoint* const> models, std::span<const Row> rows,
           const Selection& selection, Visitor& visitor, const WalkOptions& options,
           uint64_t block_elements, uint64_t block_bytes)
-      : models_(models), rows_(rows), visitor_(visitor), options_(options),
-        itinerary_(rows, selection, block_elements), block_bytes_(block_bytes),
+      : models_(models),
+        rows_(rows),
+        visitor_(visitor),
+        options_(options),
+        itinerary_(rows, selection, block_elements),
+        block_bytes_(block_bytes),
         bytes_total_(options.progress ? selected_bytes(rows, selection) : 0) {}
 
   Result<WalkStats> run() {
@@ -228,7 +233,8 @@ unsigned worker_count(const WalkOptions& options) {
 Result<WalkStats> walk(std::span<const Checkpoint* const> models, std::span<const Row> rows,
                        const Selection& selection, Visitor& visitor, const WalkOptions& options) {
   const uint64_t element_bits = static_cast<uint64_t>(widest_bits(rows));
-  const uint64_t share = options.memory / (worker_count(options) * std::max<size_t>(1, models.size()));
+  const uint64_t share =
+      options.memory / (worker_count(options) * std::max<size_t>(1, models.size()));
   const uint64_t bytes = std::min(kTargetBlockBytes, share > 2 * kPage ? share - 2 * kPage : 0);
   const uint64_t leaves = std::max<uint64_t>(1, bytes * 8 / element_bits / kLeaf);
   const uint64_t needed = (longest(rows) + kLeaf - 1) / kLeaf;

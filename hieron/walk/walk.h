@@ -1,9 +1,10 @@
-// The journey: stream the selected blocks of aligned rows, side by side through a small pool of buffers,
-// past a visitor. Merging, auditing, comparing and hashing differ only in the visitor.
+// The journey: stream the selected blocks of aligned rows, side by side through a small pool of
+// buffers, past a visitor. Merging, auditing, comparing and hashing differ only in the visitor.
 //
-// Blocks are handed out in file order of the leading model. `visit` runs on several threads at once;
-// `in_order`, for visitors that want it, after it, for one block at a time, in the order of the blocks. What a visitor adds up must
-// not depend on how rows are cut into blocks, nor on threads: integers, or fixed leaves of kLeaf elements.
+// Blocks are handed out in file order of the leading model. `visit` runs on several threads at
+// once; `in_order`, for visitors that want it, after it, for one block at a time, in the order of
+// the blocks. What a visitor adds up must not depend on how rows are cut into blocks, nor on
+// threads: integers, or fixed leaves of kLeaf elements.
 #pragma once
 
 #include <atomic>
@@ -24,7 +25,8 @@ struct Block {
   uint32_t row;    // into the rows given
   uint64_t first;  // element of the row
   uint64_t count;
-  std::span<const std::byte* const> data;  // per model: `count` elements as stored; null if it is not in this row
+  std::span<const std::byte* const>
+      data;  // per model: `count` elements as stored; null if it is not in this row
 };
 
 class Visitor {
@@ -41,9 +43,9 @@ struct Progress {
 };
 
 struct WalkOptions {
-  unsigned threads = 0;                    // 0: as many as the machine has cores
-  uint64_t memory = 512ull << 20;          // bytes for buffers, all threads together
-  const std::atomic<bool>* cancel = nullptr;  // stop soon, with an error that says so
+  unsigned threads = 0;                           // 0: as many as the machine has cores
+  uint64_t memory = 512ull << 20;                 // bytes for buffers, all threads together
+  const std::atomic<bool>* cancel = nullptr;      // stop soon, with an error that says so
   std::function<void(const Progress&)> progress;  // called now and then, from one thread at a time
 };
 

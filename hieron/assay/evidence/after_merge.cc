@@ -18,7 +18,8 @@ void append(std::vector<ChangedPlace>& where, const std::string& scope,
   std::vector<ChangedPlace> places;
   for (const auto& [name, tally] : tallies) {
     if (tally.changed == 0) continue;
-    places.push_back({scope, name, static_cast<double>(tally.changed) / static_cast<double>(tally.read)});
+    places.push_back(
+        {scope, name, static_cast<double>(tally.changed) / static_cast<double>(tally.read)});
   }
   std::ranges::stable_sort(places, std::ranges::greater{}, &ChangedPlace::rate);
   if (places.size() > kPlacesShown) places.resize(kPlacesShown);
@@ -29,7 +30,8 @@ void append(std::vector<ChangedPlace>& where, const std::string& scope,
 
 double upper_rate_95(uint64_t hits, uint64_t trials) {
   if (hits >= trials) return 1;
-  return boost::math::ibeta_inv(static_cast<double>(hits) + 1, static_cast<double>(trials - hits), 0.95);
+  return boost::math::ibeta_inv(static_cast<double>(hits) + 1, static_cast<double>(trials - hits),
+                                0.95);
 }
 
 AfterMerge after_merge(const Alignment& alignment, const RoleTable& roles,

@@ -37,7 +37,8 @@ std::vector<CurvePoint> points(const EndsFit& fit, std::span<const double> grid)
   return curve;
 }
 
-// An odd weight that nobody would choose, drawn from the seed, so that the check is not tuned to it.
+// An odd weight that nobody would choose, drawn from the seed, so that the check is not tuned to
+// it.
 double power_alpha(const Seed& seed) { return 0.25 + 0.5 * Prf(seed, "power check").uniform(0); }
 
 NamedDepth power_check(const GuardInput& input) {
@@ -62,7 +63,8 @@ int finest_bits(const Sample& sample, size_t model) {
 
 std::vector<CurvePoint> Guards::curve(const EndsFit& suspect) const {
   std::vector<double> with_peak = grid;
-  for (const double alpha : {suspect.d4.alpha() - 5e-4, suspect.d4.alpha(), suspect.d4.alpha() + 5e-4}) {
+  for (const double alpha :
+       {suspect.d4.alpha() - 5e-4, suspect.d4.alpha(), suspect.d4.alpha() + 5e-4}) {
     with_peak.insert(std::ranges::upper_bound(with_peak, alpha), alpha);
   }
   return points(suspect, with_peak);
@@ -88,7 +90,8 @@ Guards run_guards(const GuardInput& input) {
       collapsed(measure(input, "signs flipped", signs_flipped(input.suspect), input.ends)));
   for (const size_t control : input.controls) {
     guards.self_checks.push_back(collapsed(measure(
-        input, fmt::format("{} replaced by {}", models[input.ends.first]->ref, models[control]->ref),
+        input,
+        fmt::format("{} replaced by {}", models[input.ends.first]->ref, models[control]->ref),
         model_subject(input.suspect), Ends{control, input.ends.second})));
   }
   guards.power = power_check(input);
@@ -98,31 +101,33 @@ Guards run_guards(const GuardInput& input) {
 DirectionCheck check_direction(const GuardInput& input, double suspect_replay_share) {
   DirectionCheck check;
   const auto& models = input.alignment.models;
-  const EndsFit own =
-      fit_ends(input.sample, model_subject(input.suspect), input.ends, Depths::kOnly16, input.threads);
+  const EndsFit own = fit_ends(input.sample, model_subject(input.suspect), input.ends,
+                               Depths::kOnly16, input.threads);
   const double own_d16 = input.varies == Varies::kGlobal
                              ? own.d16.share()
                              : fit_groups(input.alignment, input.sample, own, input.varies).share();
-  const std::pair<size_t, Ends> turned[] = {
-      {input.ends.first, {input.suspect, input.ends.second}},
-      {input.ends.second, {input.suspect, input.ends.first}}};
+  const std::pair<size_t, Ends> turned[] = {{input.ends.first, {input.suspect, input.ends.second}},
+                                            {input.ends.second, {input.suspect, input.ends.first}}};
   for (const auto& [subject, ends] : turned) {
     EndsFit fit;
     NamedDepth other = measure(input, models[subject]->ref, model_subject(subject), ends, &fit);
     // In formats as fine as the slack both readings reach full depth; then the replay decides.
     double replayed = 0;
     if (other.d16 >= own_d16 && other.d16 >= threshold::kChangedDepth.value) {
-      const auto recipe = search_recipe(input.alignment, input.sample, subject, ends, fit, input.varies,
-                                        true, input.threads);
+      const auto recipe = search_recipe(input.alignment, input.sample, subject, ends, fit,
+                                        input.varies, true, input.threads);
       replayed = recipe ? recipe->share() : 0;
     }
-    // Parents in a coarser format are recovered from a finer child just as exactly; the finer one is the child.
-    const bool finer = finest_bits(input.sample, input.suspect) > finest_bits(input.sample, subject);
+    // Parents in a coarser format are recovered from a finer child just as exactly; the finer one
+    // is the child.
+    const bool finer =
+        finest_bits(input.sample, input.suspect) > finest_bits(input.sample, subject);
     other.passed = other.d16 < own_d16 || replayed < suspect_replay_share || finer;
     if (!other.passed) {
       check.figures.passed = false;
       check.reason = fmt::format(
-          "{} is itself explained better as a blend of {} and {} (D16 {:.4f} at alpha {:.6f}, against "
+          "{} is itself explained better as a blend of {} and {} (D16 {:.4f} at alpha {:.6f}, "
+          "against "
           "{:.4f} for the suspect): the relation reads the other way.",
           models[subject]->ref, models[ends.first]->ref, models[ends.second]->ref, other.d16,
           other.alpha, own_d16);

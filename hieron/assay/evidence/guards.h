@@ -1,5 +1,6 @@
-// What protects the innocent: controls, self-checks that must collapse, a power check that must succeed, and the
-// direction of the blend. Run on every audit, through the same code as the suspect. docs/assay.md §8.
+// What protects the innocent: controls, self-checks that must collapse, a power check that must
+// succeed, and the direction of the blend. Run on every audit, through the same code as the
+// suspect. docs/assay.md §8.
 #pragma once
 
 #include <string>
@@ -33,7 +34,8 @@ struct Guards {
 
 Guards run_guards(const GuardInput& input);
 
-// Each end refitted with the suspect in its place: only the true child is explained to the last bit.
+// Each end refitted with the suspect in its place: only the true child is explained to the last
+// bit.
 struct DirectionCheck {
   Direction figures;
   std::string reason;  // why it failed, as a sentence

@@ -13,6 +13,16 @@ namespace {
 
 constexpr std::array<std::string_view, 4> kVaries{"global", "role", "layer", "tensor"};
 
+// One alpha for all: the fit's own D16 is the only group.
+GroupedFit one_group(const EndsFit& fit) {
+  GroupedFit grouped;
+  if (static_cast<double>(fit.d16.informative) < threshold::kInformative.value) return grouped;
+  grouped.informative = fit.d16.informative;
+  grouped.covered = fit.d16.covered;
+  grouped.groups.emplace("", fit.d16);
+  return grouped;
+}
+
 }  // namespace
 
 SubjectOf model_subject(size_t model) {
@@ -61,9 +71,8 @@ EndsFit fit_ends(const Sample& sample, const SubjectOf& subject_of, Ends ends, D
     const Subject subject = subject_of(row);
     if (subject.values.empty()) return;
     parts[i].reserve(subject.values.size());
-    counts[i] = admissible({subject.dtype, subject.values, row.values[ends.first],
-                            row.values[ends.second]},
-                           parts[i]);
+    counts[i] = admissible(
+        {subject.dtype, subject.values, row.values[ends.first], row.values[ends.second]}, parts[i]);
   });
   EndsFit fit;
   size_t total = 0;
@@ -87,16 +96,21 @@ std::string_view name(Varies varies) { return kVaries[static_cast<size_t>(varies
 
 std::string group_key(const Alignment& alignment, const SampleRow& row, Varies varies) {
   switch (varies) {
-    case Varies::kGlobal: return {};
-    case Varies::kRole: return std::string(name(row.role.role));
-    case Varies::kLayer: return row.role.layer ? std::to_string(*row.role.layer) : std::string();
-    case Varies::kTensor: return alignment.rows[row.row].name;
+    case Varies::kGlobal:
+      return {};
+    case Varies::kRole:
+      return std::string(name(row.role.role));
+    case Varies::kLayer:
+      return row.role.layer ? std::to_string(*row.role.layer) : std::string();
+    case Varies::kTensor:
+      return alignment.rows[row.row].name;
   }
   return {};
 }
 
 GroupedFit fit_groups(const Alignment& alignment, const Sample& sample, const EndsFit& fit,
                       Varies varies) {
+  if (varies == Varies::kGlobal) return one_group(fit);
   std::map<std::string, std::vector<AlphaInterval>> members;
   for (const RowIntervals& row : fit.rows) {
     auto& group = members[group_key(alignment, sample.rows[row.sample_row], varies)];

@@ -1,4 +1,5 @@
-// The two-ends test: is a subject, element by element, one blend of two given models? docs/assay.md §3.
+// The two-ends test: is a subject, element by element, one blend of two given models? docs/assay.md
+// §3.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +17,8 @@ struct Ends {
   size_t first, second;  // models of the alignment; alpha is the weight of the first
 };
 
-// What is tested against the ends in one row: values, exact in dtype. Empty: this row has no subject.
+// What is tested against the ends in one row: values, exact in dtype. Empty: this row has no
+// subject.
 struct Subject {
   DType dtype = DType::kF32;
   std::vector<double> values;
@@ -25,17 +27,18 @@ using SubjectOf = std::function<Subject(const SampleRow&)>;
 
 // A model of the alignment as the subject.
 SubjectOf model_subject(size_t model);
-// The suspect's values moved to where they do not belong, for self-checks: rows of each matrix rotated by
-// half of what was sampled; every sign flipped.
+// The suspect's values moved to where they do not belong, for self-checks: rows of each matrix
+// rotated by half of what was sampled; every sign flipped.
 SubjectOf rows_permuted(size_t model);
 SubjectOf signs_flipped(size_t model);
-// The merge alpha·first + (1 − alpha)·second, rounded once to the suspect's dtype: for the power check.
+// The merge alpha·first + (1 − alpha)·second, rounded once to the suspect's dtype: for the power
+// check.
 SubjectOf synthetic_merge(size_t suspect, Ends ends, double alpha);
 
 struct RowIntervals {
-  size_t sample_row;          // into Sample::rows
+  size_t sample_row;  // into Sample::rows
   IntervalCounts counts;
-  size_t begin, end;          // into EndsFit::intervals
+  size_t begin, end;  // into EndsFit::intervals
 };
 
 struct EndsFit {
@@ -59,7 +62,7 @@ std::string_view name(Varies varies);
 std::string group_key(const Alignment& alignment, const SampleRow& row, Varies varies);
 
 struct GroupedFit {
-  std::map<std::string, Depth> groups;   // D16 of each group that has enough informative elements
+  std::map<std::string, Depth> groups;    // D16 of each group that has enough informative elements
   uint64_t informative = 0, covered = 0;  // summed over them
   double share() const {
     return informative ? static_cast<double>(covered) / static_cast<double>(informative) : 0;

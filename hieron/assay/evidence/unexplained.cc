@@ -9,7 +9,7 @@ namespace hieron {
 namespace {
 
 struct Energy {
-  double left = 0;          // squared residual beyond the rounding of the cell
+  double left = 0;                         // squared residual beyond the rounding of the cell
   double from_first = 0, from_second = 0;  // squared distance to either end
   double blend_xy = 0, blend_xx = 0;       // least squares, where there is no peak to go by
 };
@@ -66,7 +66,8 @@ Unexplained unexplained_share(const Sample& sample, size_t suspect, Ends ends, V
   std::vector<Energy> rows;
   Energy total;
   each_row([&](const SampleRow& row) {
-    const double alpha = peaked ? alpha_of(alignment, row, varies, grouped, least_squares) : least_squares;
+    const double alpha =
+        peaked ? alpha_of(alignment, row, varies, grouped, least_squares) : least_squares;
     Energy energy;
     for (size_t i = 0; i < row.count; ++i) {
       const double s = row.values[suspect][i], p = row.values[ends.first][i],
