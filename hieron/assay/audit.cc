@@ -459,15 +459,8 @@ class Auditor {
                       .raw = true,
                       .true_dtype = s};
     }
-    SampleRow stand_in{.row = 0,
-                       .runs = {},
-                       .role = roles_.classify(row.name, row.shape),
-                       .dtypes = {},
-                       .values = {}};
     const std::string key =
-        recipe.varies == Varies::kTensor
-            ? row.name
-            : group_key(alignment_, sampled ? *sampled : stand_in, recipe.varies);
+        group_key(row.name, roles_.classify(row.name, row.shape), recipe.varies);
     const auto found = recipe.groups.find(key);
     const Combination& combination =
         found != recipe.groups.end() ? found->second : recipe.groups.begin()->second;
@@ -525,7 +518,7 @@ class Auditor {
   }
 
   FoundRecipe describe(const CandidateRecipe& recipe) const {
-    return recovered_recipe(alignment_, sample_, recipe, best_->grouped);
+    return recovered_recipe(alignment_, roles_, recipe, best_->grouped);
   }
 
   void write_merge_sentence(const MergeFacts& facts) {

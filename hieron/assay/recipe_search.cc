@@ -30,7 +30,7 @@ std::map<std::string, GroupSample> gather(const Alignment& alignment, const Samp
   std::map<std::string, GroupSample> groups;
   for (const RowIntervals& fitted : fit.rows) {
     const SampleRow& row = sample.rows[fitted.sample_row];
-    GroupSample& group = groups[group_key(alignment, row, varies)];
+    GroupSample& group = groups[group_key(alignment.rows[row.row].name, row.role, varies)];
     std::vector<size_t>& positions = group.by_dtype[row.dtypes[suspect]];
     const auto& s = row.values[suspect];
     const auto& p = row.values[ends.first];

@@ -82,27 +82,9 @@ double effective(const Combination& combination, size_t k) {
   return combination.normalize ? combination.weights[k] / sum : combination.weights[k];
 }
 
-// Other ways to write the same weights: normalised, any common factor of two gives the same bytes.
-std::vector<std::string> equivalents(const Combination& combination,
-                                     const std::vector<std::string>& refs) {
-  std::vector<std::string> list;
-  if (!combination.normalize) return list;
-  std::string text = "linear:";
-  for (size_t k = 0; k < refs.size(); ++k) {
-    text += fmt::format(" {} × {}{}", decimal(2 * combination.weights[k]), refs[k],
-                        k + 1 < refs.size() ? " +" : "");
-  }
-  list.push_back(text + ", normalised");
-  if (refs.size() == 2) {
-    list.push_back(fmt::format("task_arithmetic: {} + {} × ({} - {}), up to rounding", refs[1],
-                               decimal(effective(combination, 0)), refs[0], refs[1]));
-  }
-  return list;
-}
-
 }  // namespace
 
-FoundRecipe recovered_recipe(const Alignment& alignment, const Sample& sample,
+FoundRecipe recovered_recipe(const Alignment& alignment, const RoleTable& roles,
                              const CandidateRecipe& recipe, const GroupedFit& grouped) {
   const std::vector<size_t> ends{recipe.ends.first, recipe.ends.second};
   FoundRecipe found;
@@ -113,11 +95,10 @@ FoundRecipe recovered_recipe(const Alignment& alignment, const Sample& sample,
   const Combination& first = recipe.groups.begin()->second;
   found.normalize = first.normalize;
   std::vector<YamlModel> yaml;
-  std::vector<std::string> refs;
   for (size_t k = 0; k < ends.size(); ++k) {
-    refs.push_back(alignment.models[ends[k]]->ref);
-    RecipeModel model{.ref = refs.back()};
-    YamlModel written{.ref = refs.back(), .by_tensor = {}, .otherwise = first.weights[k]};
+    const std::string& ref = alignment.models[ends[k]]->ref;
+    RecipeModel model{.ref = ref};
+    YamlModel written{.ref = ref, .by_tensor = {}, .otherwise = first.weights[k]};
     if (recipe.varies == Varies::kGlobal) {
       model.weight = first.weights[k];
       model.effective = effective(first, k);
@@ -127,17 +108,24 @@ FoundRecipe recovered_recipe(const Alignment& alignment, const Sample& sample,
         model.high = k == 0 ? d.high : 1 - d.low;
       }
     } else {
-      for (const SampleRow& row : sample.rows) {
-        const auto group = recipe.groups.find(group_key(alignment, row, recipe.varies));
-        if (group == recipe.groups.end()) continue;
-        written.by_tensor.emplace_back(alignment.rows[row.row].name, group->second.weights[k]);
+      for (const Row& row : alignment.rows) {
+        const TensorRole role = roles.classify(row.name, row.shape);
+        const auto group = recipe.groups.find(group_key(row.name, role, recipe.varies));
+        if (group != recipe.groups.end()) {
+          written.by_tensor.emplace_back(row.name, group->second.weights[k]);
+        }
       }
     }
     found.models.push_back(model);
     yaml.push_back(std::move(written));
   }
-  if (recipe.varies == Varies::kGlobal) found.equivalent = equivalents(first, refs);
-  found.yaml = to_yaml(yaml, found.normalize, common_dtype(alignment), found.arithmetic);
+  const std::string dtype = common_dtype(alignment);
+  found.yaml = to_yaml(yaml, found.normalize, dtype, found.arithmetic);
+  if (recipe.varies == Varies::kGlobal && found.normalize) {
+    // Normalised weights may share any power of two without a bit changing.
+    for (YamlModel& model : yaml) model.otherwise *= 2;
+    found.equivalent.push_back(to_yaml(yaml, true, dtype, found.arithmetic));
+  }
   return found;
 }
 

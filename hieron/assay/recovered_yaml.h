@@ -10,7 +10,7 @@
 
 namespace hieron {
 
-FoundRecipe recovered_recipe(const Alignment& alignment, const Sample& sample,
+FoundRecipe recovered_recipe(const Alignment& alignment, const RoleTable& roles,
                              const CandidateRecipe& recipe, const GroupedFit& grouped);
 
 // Every tensor taken whole from one of the models (index by row): linear with weights 1 and 0.

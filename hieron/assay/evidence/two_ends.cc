@@ -94,16 +94,16 @@ EndsFit fit_ends(const Sample& sample, const SubjectOf& subject_of, Ends ends, D
 
 std::string_view name(Varies varies) { return kVaries[static_cast<size_t>(varies)]; }
 
-std::string group_key(const Alignment& alignment, const SampleRow& row, Varies varies) {
+std::string group_key(const std::string& tensor, const TensorRole& role, Varies varies) {
   switch (varies) {
     case Varies::kGlobal:
       return {};
     case Varies::kRole:
-      return std::string(name(row.role.role));
+      return std::string(name(role.role));
     case Varies::kLayer:
-      return row.role.layer ? std::to_string(*row.role.layer) : std::string();
+      return role.layer ? std::to_string(*role.layer) : std::string();
     case Varies::kTensor:
-      return alignment.rows[row.row].name;
+      return tensor;
   }
   return {};
 }
@@ -113,7 +113,8 @@ GroupedFit fit_groups(const Alignment& alignment, const Sample& sample, const En
   if (varies == Varies::kGlobal) return one_group(fit);
   std::map<std::string, std::vector<AlphaInterval>> members;
   for (const RowIntervals& row : fit.rows) {
-    auto& group = members[group_key(alignment, sample.rows[row.sample_row], varies)];
+    const SampleRow& sampled = sample.rows[row.sample_row];
+    auto& group = members[group_key(alignment.rows[sampled.row].name, sampled.role, varies)];
     const auto intervals = fit.of(row);
     group.insert(group.end(), intervals.begin(), intervals.end());
   }

@@ -59,7 +59,8 @@ EndsFit fit_ends(const Sample& sample, const SubjectOf& subject, Ends ends, Dept
 // How the coefficients may vary: one alpha for all, or one for each role, layer or tensor.
 enum class Varies : uint8_t { kGlobal, kRole, kLayer, kTensor };
 std::string_view name(Varies varies);
-std::string group_key(const Alignment& alignment, const SampleRow& row, Varies varies);
+// The group a tensor belongs to; tensors outside any layer share the layer group "".
+std::string group_key(const std::string& tensor, const TensorRole& role, Varies varies);
 
 struct GroupedFit {
   std::map<std::string, Depth> groups;    // D16 of each group that has enough informative elements

@@ -24,7 +24,7 @@ double beyond_cell(DType dtype, double stored, double value) {
 
 double alpha_of(const Alignment& alignment, const SampleRow& row, Varies varies,
                 const GroupedFit& grouped, double otherwise) {
-  const auto found = grouped.groups.find(group_key(alignment, row, varies));
+  const auto found = grouped.groups.find(group_key(alignment.rows[row.row].name, row.role, varies));
   return found == grouped.groups.end() ? otherwise : found->second.alpha();
 }
 
