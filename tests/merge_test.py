@@ -17,6 +17,7 @@ import tempfile
 import time
 import unittest
 
+SCHEMAS = os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "docs", "schema")
 HIERON, DATA = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
 
 
@@ -148,6 +149,56 @@ class Merge(unittest.TestCase):
         self.assertIn("first difference", verdict.stdout)
         self.assertIn(f"byte {os.path.getsize(weights) - 6:,}", verdict.stdout)
         self.assertEqual(hieron("verify", self.path("out")).returncode, 1)
+
+    def follows(self, name, document):
+        try:
+            import jsonschema
+        except ImportError:
+            self.skipTest("python3-jsonschema checks the schemas")
+        with open(os.path.join(SCHEMAS, name + ".schema.json")) as f:
+            schema = json.load(f)
+        jsonschema.Draft202012Validator.check_schema(schema)
+        jsonschema.validate(document, schema)
+        with self.assertRaises(jsonschema.ValidationError):
+            jsonschema.validate({**document, "schema": "another"}, schema)
+
+    def test_every_json_follows_its_schema(self):
+        recipe, out = self.write_pair(rows=4, tensors=2), self.path("out")
+        printed = lambda *arguments: json.loads(hieron(*arguments, "--quiet", "--json", "-").stdout)
+        self.follows("plan", printed("plan", recipe))
+        self.follows("merge", printed("merge", recipe, out))
+        with open(os.path.join(out, "hieron.json")) as f:
+            self.follows("manifest", json.load(f))
+        self.follows("verify", printed("verify", out))
+        self.follows("verify", printed("verify", recipe, out))
+        different = printed("verify", recipe, self.path("a"))
+        self.assertIsNotNone(different["first_difference"])
+        self.follows("verify", different)
+        self.follows("diff", printed("diff", self.path("a"), out))
+        self.follows("methods", printed("methods"))
+
+    def test_several_recipes_go_to_folders_of_their_names(self):
+        recipe = self.write_pair(rows=4, tensors=2)
+        with open(self.path("other.yml"), "w") as f:
+            f.write(RECIPE.replace("0.4", "0.3"))
+        result = hieron("merge", recipe, self.path("other.yml"), "--out-dir", self.path("all"))
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertEqual(sorted(os.listdir(self.path("all"))), ["other", "recipe"])
+        self.assertEqual(hieron("verify", recipe, self.path("all", "recipe")).returncode, 0)
+        self.assertEqual(hieron("verify", self.path("other.yml"), self.path("all", "other")).returncode, 0)
+        self.assertNotEqual(tensor_hashes(self.path("all", "recipe")), tensor_hashes(self.path("all", "other")))
+
+    def test_a_rerun_removes_what_a_killed_run_was_writing(self):
+        recipe, out = self.write_pair(), self.path("out")
+        flags = ["--out-shard-size", "2MB", "--threads", "2", "--memory", "4MiB"]
+        process = subprocess.Popen([HIERON, "merge", recipe, out, *flags], stdout=subprocess.DEVNULL)
+        while not (os.path.isdir(out) and any(".tmp-" in n for n in os.listdir(out))) and process.poll() is None:
+            pass
+        process.kill()
+        if process.wait() == 0 or not any(".tmp-" in n for n in os.listdir(out)):
+            self.skipTest("the merge was faster than the kill")
+        self.assertEqual(hieron("merge", recipe, out, *flags).returncode, 0)
+        self.assertEqual([n for n in os.listdir(out) if n.startswith(".")], [])
 
     def test_exit_statuses(self):
         recipe = self.write_pair(rows=4, tensors=1)

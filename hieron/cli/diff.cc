@@ -60,8 +60,9 @@ void append_tensors(std::string& text, const CheckpointDifference& difference, b
   }
   if (changed.empty()) return;
   if (!all) {
-    std::ranges::stable_sort(changed, std::ranges::greater{},
-                             [](const TensorDifference* t) { return t->relative_change(); });
+    // Among equals in file order: they lie in one vector.
+    std::ranges::sort(
+        changed, {}, [](const TensorDifference* t) { return std::pair(-t->relative_change(), t); });
   }
   const size_t shown = all ? changed.size() : std::min(changed.size(), kShown);
   text += fmt::format("\n{:<52} {:>14} {:>10} {:>12} {:>12}\n", all ? "tensor" : "changed most",

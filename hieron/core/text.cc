@@ -161,6 +161,8 @@ bool valid_utf8(std::string_view text) {
 }
 
 bool has_control_or_bidi(std::string_view text) {
+  const auto plain = [](char c) { return c >= 0x20 && c < 0x7F; };
+  text.remove_prefix(static_cast<size_t>(std::ranges::find_if_not(text, plain) - text.begin()));
   while (!text.empty()) {
     const Character character = first_character(text);
     if (character.valid && control_or_bidi(character.code_point)) return true;

@@ -403,42 +403,56 @@ Result<SafetensorsHeader> read_safetensors_header(const File& file) {
   return parse_padded({json.data(), n}, file.size(), file.name());
 }
 
+SafetensorsHeaderWriter::SafetensorsHeaderWriter(const std::map<std::string, std::string>& metadata,
+                                                 size_t expected_bytes)
+    : text_(kLengthBytes, '\0') {
+  text_.reserve(expected_bytes);
+  text_ += '{';
+  if (metadata.empty()) return;
+  text_ += "\"__metadata__\":{";
+  for (const auto& [key, value] : metadata) {
+    append_json_string(text_, key);
+    text_ += ':';
+    append_json_string(text_, value);
+    text_ += ',';
+  }
+  text_.back() = '}';
+  text_ += ',';
+}
+
+uint64_t SafetensorsHeaderWriter::add(std::string_view name, DType dtype, const Shape& shape) {
+  const std::optional<uint64_t> bytes = stored_bytes(shape, dtype);
+  assert(bytes && "a tensor to be written has a size");
+  const uint64_t begin = data_bytes_;
+  data_bytes_ += bytes.value_or(0);
+  append_json_string(text_, name);
+  fmt::format_to(std::back_inserter(text_),
+                 R"(:{{"dtype":"{}","shape":[{}],"data_offsets":[{},{}]}},)", info(dtype).name,
+                 fmt::join(shape, ","), begin, data_bytes_);
+  return begin;
+}
+
+std::string SafetensorsHeaderWriter::finish(uint64_t alignment) {
+  if (text_.back() == ',') text_.pop_back();
+  text_ += '}';
+  const uint64_t unit = std::max<uint64_t>(alignment, kLengthBytes);
+  text_.resize((text_.size() + unit - 1) / unit * unit, ' ');
+  const uint64_t n = text_.size() - kLengthBytes;
+  std::memcpy(text_.data(), &n, kLengthBytes);
+  return std::move(text_);
+}
+
 std::string write_safetensors_header(std::vector<StoredTensor>& tensors,
                                      const std::map<std::string, std::string>& metadata,
                                      uint64_t alignment) {
-  std::string out(kLengthBytes, '\0');
-  out += '{';
-  if (!metadata.empty()) {
-    out += "\"__metadata__\":{";
-    for (const auto& [key, value] : metadata) {
-      append_json_string(out, key);
-      out += ':';
-      append_json_string(out, value);
-      out += ',';
-    }
-    out.back() = '}';
-    out += ',';
-  }
-  uint64_t begin = 0;
+  SafetensorsHeaderWriter writer(metadata);
   for (StoredTensor& t : tensors) {
-    const std::optional<uint64_t> bytes = stored_bytes(t.shape, t.dtype);
-    assert(bytes && "a tensor to be written has a size");
-    t.bytes = bytes.value_or(0);
-    t.offset = begin;
-    append_json_string(out, t.name);
-    fmt::format_to(std::back_inserter(out),
-                   R"(:{{"dtype":"{}","shape":[{}],"data_offsets":[{},{}]}},)", info(t.dtype).name,
-                   fmt::join(t.shape, ","), begin, begin + t.bytes);
-    begin += t.bytes;
+    t.offset = writer.add(t.name, t.dtype, t.shape);
+    t.bytes = writer.data_bytes() - t.offset;
   }
-  if (out.back() == ',') out.pop_back();
-  out += '}';
-  const uint64_t unit = std::max<uint64_t>(alignment, kLengthBytes);
-  out.resize((out.size() + unit - 1) / unit * unit, ' ');
-  const uint64_t n = out.size() - kLengthBytes;
-  std::memcpy(out.data(), &n, kLengthBytes);
-  for (StoredTensor& t : tensors) t.offset += out.size();
-  return out;
+  std::string header = writer.finish(alignment);
+  for (StoredTensor& t : tensors) t.offset += header.size();
+  return header;
 }
 
 }  // namespace hieron

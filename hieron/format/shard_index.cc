@@ -23,7 +23,8 @@ class IndexParser {
  private:
   Status add_metadata(const simdjson::dom::element& value);
   Status add_weight_map(const simdjson::dom::element& value);
-  Status check_entry(std::string_view tensor, std::string_view shard) const;
+  Status check_name(std::string_view tensor) const;
+  Status check_shard(std::string_view tensor, std::string_view shard) const;
   std::unexpected<Error> refuse_index(std::string_view what, std::string_view tensor = {}) const {
     return refuse(fmt::format("{} {}. {}", printable(file_), what, kFetchAgain), file_,
                   std::string(tensor));
@@ -75,6 +76,7 @@ Status IndexParser::add_weight_map(const simdjson::dom::element& value) {
   }
   std::vector<std::string_view> tensors;
   std::set<std::string_view> shards;
+  std::string_view last;  // neighbours mostly lie in one shard: what is known of it holds again
   tensors.reserve(entries.size());
   index_.weight_map.reserve(entries.size());
   for (const simdjson::dom::key_value_pair entry : entries) {
@@ -84,9 +86,13 @@ Status IndexParser::add_weight_map(const simdjson::dom::element& value) {
           fmt::format("gives tensor \"{}\" a shard that is not a string", printable(entry.key)),
           entry.key);
     }
-    HIERON_CHECK(check_entry(entry.key, shard));
+    HIERON_CHECK(check_name(entry.key));
+    if (last.empty() || shard != last) {
+      HIERON_CHECK(check_shard(entry.key, shard));
+      shards.insert(shard);
+      last = shard;
+    }
     tensors.push_back(entry.key);
-    shards.insert(shard);
     index_.weight_map.emplace_back(entry.key, shard);
   }
   if (const std::optional<std::string_view> tensor = repeated(tensors)) {
@@ -96,15 +102,19 @@ Status IndexParser::add_weight_map(const simdjson::dom::element& value) {
   return {};
 }
 
-// A shard lies beside its index. Anything else could make us read, or make another program write, a
-// file that the model does not own.
-Status IndexParser::check_entry(std::string_view tensor, std::string_view shard) const {
+Status IndexParser::check_name(std::string_view tensor) const {
   if (tensor.empty()) return refuse_index("holds a tensor whose name is empty");
   if (tensor.find('\0') != tensor.npos) {
     return refuse_index(fmt::format("names tensor \"{}\", which has a NUL character in its name",
                                     printable(tensor)),
                         tensor);
   }
+  return {};
+}
+
+// A shard lies beside its index. Anything else could make us read, or make another program write, a
+// file that the model does not own.
+Status IndexParser::check_shard(std::string_view tensor, std::string_view shard) const {
   const bool plain = !shard.empty() && shard != "." && shard != ".." &&
                      shard.find_first_of(std::string_view("/\\\0", 3)) == shard.npos &&
                      !has_control_or_bidi(shard);

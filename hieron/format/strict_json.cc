@@ -26,17 +26,19 @@ bool has_negative_number(std::string_view valid_json) {
 }
 
 std::optional<std::string_view> repeated(std::span<const std::string_view> names) {
-  // By hash first: names of tensors differ only far behind, and most comparisons end here.
-  using Hashed = std::pair<size_t, std::string_view>;
-  std::vector<Hashed> sorted;
-  sorted.reserve(names.size());
+  // By hash alone first: names that differ nearly always differ there.
+  std::vector<size_t> hashes;
+  hashes.reserve(names.size());
   for (const std::string_view name : names) {
-    sorted.emplace_back(std::hash<std::string_view>()(name), name);
+    hashes.push_back(std::hash<std::string_view>()(name));
   }
+  std::ranges::sort(hashes);
+  if (std::ranges::adjacent_find(hashes) == hashes.end()) return {};
+  std::vector<std::string_view> sorted(names.begin(), names.end());
   std::ranges::sort(sorted);
   const auto found = std::ranges::adjacent_find(sorted);
   if (found == sorted.end()) return {};
-  return found->second;
+  return *found;
 }
 
 void append_json_string(std::string& out, std::string_view text) {

@@ -121,7 +121,7 @@ Result<std::shared_ptr<const Checkpoint>> computed_checkpoint(std::shared_ptr<co
     checkpoint->tensors.push_back(
         TensorInfo{.name = tensor.name,
                    .dtype = tensor.dtype,
-                   .shape = tensor.shape,
+                   .shape = tensor.shape(),
                    .elements = tensor.elements,
                    .stored = {},
                    .computed = std::make_shared<const PlannedResult>(source, tensor)});

@@ -28,7 +28,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr uint64_t kPage = 4096;
-constexpr uint64_t kMaxPiece = 4u << 20;  // bytes written at a time
+constexpr uint64_t kMaxPiece = 4u << 20;  // bytes read, and written, at a time
 constexpr uint64_t kMaxCompanionBytes = 256u << 20;
 constexpr uint64_t kSmallFiles = 64u << 20;  // room left for everything but the shards
 
@@ -98,39 +98,53 @@ class MergeVisitor final : public Visitor {
     Worker& own = workers_[worker];
     own.data.clear();
     for (uint32_t model : rows_.input_models[block.row]) own.data.push_back(block.data[model]);
-    own.bytes = block.count * static_cast<uint64_t>(info(tensor.dtype).bits) / 8;
     if (tensor.rule == Rule::kCopied) return {};
-    own.out.resize(std::max<size_t>(own.out.size(), own.bytes));
-    compute(*plan_.method, tensor, statistics_of(block.row), own.data, block.count, own.out.data(),
+    const size_t bytes = bytes_of(tensor, block);
+    if (own.out.size() < own.made + bytes) own.out.resize(own.made + bytes);
+    std::byte* out = own.out.data() + own.made;
+    own.made += bytes;
+    compute(*plan_.method, tensor, statistics_of(block.row), own.data, block.count, out,
             own.scratch);
-    if (must_be_finite_ && count_non_finite(tensor.dtype, own.out.data(), block.count) > 0) {
-      return not_finite(tensor, block, own);
+    if (must_be_finite_ && count_non_finite(tensor.dtype, out, block.count) > 0) {
+      return not_finite(tensor, block, own, out);
     }
     return {};
   }
 
   bool wants_order() const override { return true; }
   Status in_order(const Block& block, unsigned worker) override {
-    const Worker& own = workers_[worker];
-    const bool copied = plan_.tensors[first_ + block.row].rule == Rule::kCopied;
-    return writer_.append({copied ? own.data[0] : own.out.data(), own.bytes});
+    const PlannedTensor& tensor = plan_.tensors[first_ + block.row];
+    const size_t bytes = bytes_of(tensor, block);
+    if (tensor.rule == Rule::kCopied) {
+      return writer_.append({block.data[rows_.input_models[block.row].front()], bytes});
+    }
+    Worker& own = workers_[worker];
+    const std::byte* out = own.out.data() + own.written;
+    own.written += bytes;
+    if (own.written == own.made) own.written = own.made = 0;
+    return writer_.append({out, bytes});
   }
 
  private:
   struct Worker {
     ComputeScratch scratch;
     std::vector<const std::byte*> data;
-    std::vector<std::byte> out;
-    uint64_t bytes = 0;
+    std::vector<std::byte> out;    // results that wait for their turn, one after another
+    size_t made = 0, written = 0;  // bytes of them
   };
+
+  static size_t bytes_of(const PlannedTensor& tensor, const Block& block) {
+    return block.count * static_cast<uint64_t>(info(tensor.dtype).bits) / 8;
+  }
 
   std::span<const double> statistics_of(uint32_t row) const {
     return statistics_.empty() ? std::span<const double>() : std::span(statistics_[row]);
   }
 
-  Status not_finite(const PlannedTensor& tensor, const Block& block, const Worker& own) const {
+  Status not_finite(const PlannedTensor& tensor, const Block& block, const Worker& own,
+                    const std::byte* out) const {
     size_t i = 0;
-    while (!non_finite(tensor.dtype, load_bits(tensor.dtype, own.out.data(), i))) ++i;
+    while (!non_finite(tensor.dtype, load_bits(tensor.dtype, out, i))) ++i;
     std::string inputs;
     for (size_t k = 0; k < own.data.size(); ++k) {
       const DType dtype = tensor.inputs[k].tensor->dtype;
@@ -234,6 +248,7 @@ class Execution {
   WalkOptions walk_options() const {
     WalkOptions walk = options_.walk;
     walk.memory = options_.walk.memory / 2;
+    walk.read_bytes = kMaxPiece;
     return walk;
   }
   size_t piece_bytes() const {

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <map>
 #include <set>
+#include <span>
 #include <tuple>
 #include <unordered_map>
 #include <unordered_set>
@@ -25,6 +26,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr uint64_t kAlignment = 4096;  // of a shard's data: direct writes
+constexpr size_t kEntryBytes = 96;     // of a tensor in a header without its name, mostly
 constexpr uint64_t kMaxTokenizerBytes = 64u << 20;
 
 // A source of a slice, with its model opened and its layers counted.
@@ -38,6 +40,7 @@ struct Operandum {
 struct OpenSlice {
   const RecipeSlice* slice;
   std::vector<Operandum> sources;
+  bool uniform = false;  // its parameters are the same for all tensors
 };
 
 // What the planner knows of a model beyond its tensors.
@@ -91,6 +94,7 @@ class Planner {
       }
       account_for_the_rest();
       check_tokenizers();
+      note_fused_experts();
       lay_out();
       write_config();
     }
@@ -126,7 +130,7 @@ class Planner {
 
   Status open_models() {
     for (const RecipeSlice& slice : plan_->recipe.slices) {
-      OpenSlice open{&slice, {}};
+      OpenSlice open{&slice, {}, is_uniform(slice)};
       std::map<uint32_t, uint32_t> occurrences;
       for (const RecipeSource& source : slice.sources) {
         HIERON_TRY(const uint32_t model, open_model(source.model));
@@ -141,6 +145,19 @@ class Planner {
       plan_->donor = base;
     }
     return {};
+  }
+
+  bool is_uniform(const RecipeSlice& slice) const {
+    const auto plain = [](const std::vector<ParameterSetting>& settings) {
+      return std::ranges::all_of(settings, [](const ParameterSetting& setting) {
+        return std::ranges::all_of(setting.rules, [](const ParameterRule& rule) {
+          return rule.filter.empty() && rule.values.size() == 1;
+        });
+      });
+    };
+    return plain(plan_->recipe.parameters) && plain(slice.parameters) &&
+           std::ranges::all_of(slice.sources,
+                               [&](const RecipeSource& s) { return plain(s.parameters); });
   }
 
   uint32_t slot_of(uint32_t model, uint32_t occurrence) {
@@ -254,6 +271,7 @@ class Planner {
       check_count(open);
       check_repeats(open);
       check_base(open);
+      check_levels(open);
       if (plan_->recipe.by_slices) check_ranges(open);
     }
   }
@@ -302,6 +320,21 @@ class Planner {
                     printable(ref.text), plan_->recipe.method));
   }
 
+  // A parameter of the whole merge does nothing under one model, in mergekit neither.
+  void check_levels(const OpenSlice& open) {
+    for (const Operandum& source : open.sources) {
+      for (const ParameterSetting& setting : source.source->parameters) {
+        const auto about = std::ranges::find(plan_->method->describe().parameters, setting.name,
+                                             &ParameterInfo::name);
+        if (about == plan_->method->describe().parameters.end() || about->per_model) continue;
+        warn_once(fmt::format(
+            "{}, line {}: {} under a model has no effect, in mergekit neither: it is a parameter "
+            "of the whole merge; put it under the top-level parameters.",
+            file(), setting.line, setting.name));
+      }
+    }
+  }
+
   void check_ranges(OpenSlice& open) {
     for (Operandum& source : open.sources) {
       const uint64_t layers = facts_[source.model].layers;
@@ -341,16 +374,28 @@ class Planner {
       if (!place) return 0.0;
       return layers > 1 ? static_cast<double>(place->layer) / static_cast<double>(layers - 1) : 1.0;
     };
-    std::unordered_set<std::string_view> done;
+    plan_->tensors.reserve(checkpoint(open.sources.front().model).tensors.size());
+    plan_->accounting.reserve(plan_->tensors.capacity() * open.sources.size());
+    std::vector<Candidate> inputs;
     for (const Operandum& lead : open.sources) {
       for (const TensorInfo& tensor : checkpoint(lead.model).tensors) {
-        if (!done.insert(tensor.name).second) continue;
-        std::vector<Candidate> inputs;
-        for (const Operandum& source : open.sources) {
-          if (const TensorInfo* found = checkpoint(source.model).find(tensor.name))
-            inputs.push_back({&source, found});
-        }
+        find_inputs(open, tensor, inputs);
+        if (inputs.front().source != &lead) continue;  // planned with an earlier source
         plan_tensor(open, tensor.name, depth(lead, tensor), inputs);
+      }
+    }
+  }
+
+  // The tensors of this name, by source.
+  void find_inputs(const OpenSlice& open, const TensorInfo& tensor,
+                   std::vector<Candidate>& inputs) {
+    inputs.clear();
+    last_found_.resize(plan_->slots.size());
+    for (const Operandum& source : open.sources) {
+      const TensorInfo*& last = last_found_[source.slot];
+      if (const TensorInfo* found = checkpoint(source.model).find_after(last, tensor.name)) {
+        inputs.push_back({&source, found});
+        last = found;
       }
     }
   }
@@ -414,28 +459,24 @@ class Planner {
   // last.
   void plan_outside(const OpenSlice& open, bool after) {
     std::unordered_set<std::string_view> done;
+    std::vector<Candidate> inputs;
     for (const Operandum& lead : open.sources) {
       for (const TensorInfo& tensor : checkpoint(lead.model).tensors) {
         if (layer_of(lead.model, tensor) ||
             after_layers(*facts_[lead.model].roles, tensor) != after)
           continue;
         if (!done.insert(tensor.name).second) continue;
-        std::vector<Candidate> inputs;
-        for (const Operandum& source : open.sources) {
-          const TensorInfo* found = checkpoint(source.model).find(tensor.name);
-          if (found) inputs.push_back({&source, found});
-        }
+        find_inputs(open, tensor, inputs);
         plan_tensor(open, tensor.name, 0, inputs);
       }
     }
   }
 
   void plan_tensor(const OpenSlice& open, const std::string& name, double t,
-                   std::vector<Candidate> inputs) {
+                   const std::vector<Candidate>& inputs) {
     if (!same_shape(name, inputs)) return;
     PlannedTensor tensor{.name = name,
                          .dtype = inputs[0].tensor->dtype,
-                         .shape = inputs[0].tensor->shape,
                          .elements = inputs[0].tensor->elements,
                          .rule = Rule::kMerged,
                          .inputs = {},
@@ -448,16 +489,15 @@ class Planner {
     const bool numbers =
         std::ranges::all_of(inputs, [](const Candidate& c) { return is_float(c.tensor->dtype); });
     if (!numbers) return plan_codes(std::move(tensor), inputs);
-    const auto parameters = resolve_parameters(open, name, t, inputs);
-    if (!parameters) return account(inputs, Rule::kRefused, "a parameter is missing");
-    tensor.parameters = shared(*parameters);
+    tensor.parameters = parameters_of(open, name, t, inputs);
+    if (!tensor.parameters) return account(inputs, Rule::kRefused, "a parameter is missing");
     choose_dtypes(tensor, inputs);
     if (is_plain_copy(tensor, inputs)) {
       tensor.rule = Rule::kCopied;
       return finish(std::move(tensor), inputs, "it passes through unchanged");
     }
     if (refuse_quantised(name, inputs)) return;
-    const auto arithmetic = resolve(plan_->arithmetic, plan_->recipe.method, tensor.working);
+    const auto& arithmetic = arithmetic_for(tensor.working);
     if (!arithmetic) return refuse_inputs(name, inputs, arithmetic.error().sentence);
     tensor.arithmetic = *arithmetic;
     if (info(*arithmetic).two_inputs_only && inputs.size() != 2) {
@@ -465,7 +505,7 @@ class Planner {
                            fmt::format("{} is an arithmetic of two models, but \"{}\" has {}.",
                                        info(*arithmetic).name, printable(name), inputs.size()));
     }
-    if (!sensible(name, *parameters, open))
+    if (!sensible(name, tensor.parameters, open))
       return account(inputs, Rule::kRefused, "its parameters make no sense");
     if (inputs.size() < open.sources.size()) note_absent(name, inputs.size(), open.sources.size());
     finish(std::move(tensor), inputs, "merged with those of the same name");
@@ -553,6 +593,27 @@ class Planner {
 
   // ---- parameters
 
+  // Where no filter and no gradient tells tensors apart, what was resolved for the last one holds.
+  std::shared_ptr<const TensorParameters> parameters_of(const OpenSlice& open,
+                                                        const std::string& name, double t,
+                                                        const std::vector<Candidate>& inputs) {
+    std::vector<const Operandum*>& sources = wanted_sources_;
+    sources.clear();
+    for (const Candidate& input : inputs) sources.push_back(input.source);
+    if (open.uniform && last_parameters_ && sources == last_sources_) return last_parameters_;
+    const auto parameters = resolve_parameters(open, name, t, inputs);
+    last_parameters_ = parameters ? shared(*parameters) : nullptr;
+    last_sources_ = sources;
+    return last_parameters_;
+  }
+
+  const Result<Arithmetic>& arithmetic_for(DType working) {
+    const auto known = arithmetics_.find(working);
+    if (known != arithmetics_.end()) return known->second;
+    return arithmetics_.emplace(working, resolve(plan_->arithmetic, plan_->recipe.method, working))
+        .first->second;
+  }
+
   std::optional<TensorParameters> resolve_parameters(const OpenSlice& open, const std::string& name,
                                                      double t,
                                                      const std::vector<Candidate>& inputs) {
@@ -610,10 +671,14 @@ class Planner {
         filtered ? tensor : std::string());
   }
 
-  bool sensible(const std::string& name, const TensorParameters& parameters,
+  bool sensible(const std::string& name, const std::shared_ptr<const TensorParameters>& parameters,
                 const OpenSlice& open) {
-    const auto reason = plan_->method->check(parameters);
-    if (!reason) return true;
+    if (parameters == sensible_) return true;
+    const auto reason = plan_->method->check(*parameters);
+    if (!reason) {
+      sensible_ = parameters;
+      return true;
+    }
     if (replayed_) {
       warn_once(fmt::format("{}, line {}: {} (as {} does, infinities and NaN will be written).",
                             file(), open.slice->line, *reason, plan_->arithmetic));
@@ -634,10 +699,10 @@ class Planner {
   // ---- accounting
 
   uint32_t reason(std::string_view text) {
-    const auto [it, fresh] =
-        reasons_.try_emplace(std::string(text), static_cast<uint32_t>(plan_->reasons.size()));
-    if (fresh) plan_->reasons.emplace_back(text);
-    return it->second;
+    const auto known = std::ranges::find(plan_->reasons, text);  // a handful
+    const auto number = static_cast<uint32_t>(known - plan_->reasons.begin());
+    if (known == plan_->reasons.end()) plan_->reasons.emplace_back(text);
+    return number;
   }
 
   void account(const std::vector<Candidate>& inputs, Rule rule, std::string_view why) {
@@ -654,6 +719,7 @@ class Planner {
   }
 
   void finish(PlannedTensor tensor, const std::vector<Candidate>& inputs, std::string_view why) {
+    tensor.inputs.reserve(inputs.size());
     for (const Candidate& input : inputs)
       tensor.inputs.push_back({input.source->slot, input.tensor});
     account(inputs, tensor.rule, why);
@@ -661,25 +727,35 @@ class Planner {
   }
 
   void account_for_the_rest() {
-    std::unordered_set<const TensorInfo*> used;
-    for (const AccountedTensor& known : plan_->accounting) used.insert(known.tensor);
+    std::vector<std::vector<AccountedTensor>> by_model(plan_->models.size());
+    for (const AccountedTensor& known : plan_->accounting) by_model[known.model].push_back(known);
+    plan_->accounting.clear();
     for (uint32_t m = 0; m < plan_->models.size(); ++m) {
       const bool named = std::ranges::find(plan_->slots, m) != plan_->slots.end();
-      for (const TensorInfo& tensor : checkpoint(m).tensors) {
-        if (used.contains(&tensor)) continue;
+      const std::vector<TensorInfo>& tensors = checkpoint(m).tensors;
+      std::vector<bool> used(tensors.size());
+      for (const AccountedTensor& known : by_model[m]) {
+        used[static_cast<size_t>(known.tensor - tensors.data())] = true;
+      }
+      for (const TensorInfo& tensor : tensors) {
+        if (used[static_cast<size_t>(&tensor - tensors.data())]) continue;
         const auto place = layer_of(m, tensor);
-        plan_->accounting.push_back(
+        by_model[m].push_back(
             {m, &tensor, Rule::kDropped,
              reason(!named  ? "the model only lends its configuration"
                     : place ? "its layer is in no slice"
                             : "tensors before the layers come from the first slice, those after "
                               "them from the last")});
       }
+      // In file order; a tensor used several times is listed once for each rule.
+      const auto order = [](const AccountedTensor& a) {
+        return std::tuple(a.tensor, a.rule, a.reason);
+      };
+      if (!std::ranges::is_sorted(by_model[m], {}, order))
+        std::ranges::sort(by_model[m], {}, order);
+      plan_->accounting.insert(plan_->accounting.end(), by_model[m].begin(), by_model[m].end());
+      by_model[m] = {};
     }
-    // By model, then file order; a tensor used several times is listed once for each rule.
-    std::ranges::sort(plan_->accounting, {}, [](const AccountedTensor& a) {
-      return std::tuple(a.model, a.tensor, a.rule, a.reason);
-    });
     const auto repeated = std::ranges::unique(plan_->accounting, [](const auto& a, const auto& b) {
       return a.model == b.model && a.tensor == b.tensor && a.rule == b.rule;
     });
@@ -716,6 +792,23 @@ class Planner {
     }
   }
 
+  // Same values, other tensors: whoever compares files with mergekit's should know.
+  void note_fused_experts() {
+    constexpr std::string_view kExperts = ".experts.";
+    if (plan_->arithmetic != "mergekit-0.1.5") return;
+    for (const PlannedTensor& tensor : plan_->tensors) {
+      const size_t at = tensor.name.find(kExperts);
+      if (at == std::string::npos) continue;
+      const size_t number = at + kExperts.size();
+      if (number >= tensor.name.size() || tensor.name[number] < '0' || tensor.name[number] > '9')
+        continue;
+      return warn_once(fmt::format(
+          "mergekit 0.1.5 writes the experts of a layer as one tensor; here each keeps its own, "
+          "with the same values (first \"{}\").",
+          printable(tensor.name)));
+    }
+  }
+
   // ---- shards
 
   void lay_out() {
@@ -740,15 +833,16 @@ class Planner {
   }
 
   void add_shard(size_t s, size_t of, uint32_t first, uint32_t end) {
-    std::vector<StoredTensor> stored;
-    for (uint32_t i = first; i < end; ++i) {
-      stored.push_back(
-          {plan_->tensors[i].name, plan_->tensors[i].dtype, plan_->tensors[i].shape, 0, 0});
+    const auto tensors = std::span(plan_->tensors).subspan(first, end - first);
+    size_t expected = kAlignment;
+    for (const PlannedTensor& tensor : tensors) expected += tensor.name.size() + kEntryBytes;
+    SafetensorsHeaderWriter writer({{"format", "pt"}}, expected);
+    for (PlannedTensor& tensor : tensors) {
+      tensor.offset = writer.add(tensor.name, tensor.dtype, tensor.shape());
     }
-    std::string header = write_safetensors_header(stored, {{"format", "pt"}}, kAlignment);
-    for (uint32_t i = first; i < end; ++i) plan_->tensors[i].offset = stored[i - first].offset;
-    const uint64_t bytes =
-        stored.empty() ? header.size() : stored.back().offset + stored.back().bytes;
+    std::string header = writer.finish(kAlignment);
+    for (PlannedTensor& tensor : tensors) tensor.offset += header.size();
+    const uint64_t bytes = header.size() + writer.data_bytes();
     plan_->shards.push_back(
         {of == 1 ? "model.safetensors" : fmt::format("model-{:05}-of-{:05}.safetensors", s + 1, of),
          std::move(header), bytes, first, end - first});
@@ -772,10 +866,13 @@ class Planner {
   std::map<std::string, uint32_t> opened_;                   // canonical path -> model
   std::map<std::pair<uint32_t, uint32_t>, uint32_t> slots_;  // (model, occurrence) -> slot
   std::vector<LayerSource> stack_;                           // per output layer
-  std::map<std::string, uint32_t, std::less<>> reasons_;
   std::map<std::pair<decltype(TensorParameters::per_model), decltype(TensorParameters::global)>,
            std::shared_ptr<const TensorParameters>>
       parameters_;
+  std::vector<const TensorInfo*> last_found_;  // by slot
+  std::vector<const Operandum*> wanted_sources_, last_sources_;
+  std::shared_ptr<const TensorParameters> last_parameters_, sensible_;
+  std::map<DType, Result<Arithmetic>> arithmetics_;  // by working dtype
   std::set<std::string> said_;
   size_t absent_ = 0;
   std::string first_absent_;

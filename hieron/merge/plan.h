@@ -49,10 +49,9 @@ std::string_view name(Rule rule);  // "merged", "copied", "dropped", "refused"
 struct PlannedTensor {
   std::string name;
   DType dtype;  // as it will be stored
-  Shape shape;
   uint64_t elements;
   Rule rule;                         // kMerged: method.apply; kCopied: the first input's bytes
-  std::vector<PlannedInput> inputs;  // in input order, those present
+  std::vector<PlannedInput> inputs;  // in input order, those present; all of one shape
   std::shared_ptr<const TensorParameters> parameters;  // one map per input; shared by tensors alike
   DType working;  // inputs are cast to it first if `cast_first`, and the result rounded to it
   bool cast_first;
@@ -60,6 +59,7 @@ struct PlannedTensor {
   uint32_t shard;
   uint64_t offset;  // absolute, in the shard's file
 
+  const Shape& shape() const { return inputs.front().tensor->shape; }
   uint64_t bytes() const { return elements * static_cast<uint64_t>(info(dtype).bits) / 8; }
 };
 

@@ -87,7 +87,7 @@ void write_tensors(const Plan& plan, const Sink& out) {
         "{}\n{{\"name\":{},\"dtype\":\"{}\",\"shape\":{},\"rule\":\"{}\",\"inputs\":{},"
         "\"parameters\":{},"
         "\"arithmetic\":\"{}\",\"working\":\"{}\",\"shard\":{},\"offset\":{}}}",
-        i ? "," : "", json_text(t.name), info(t.dtype).name, shape_json(t.shape), name(t.rule),
+        i ? "," : "", json_text(t.name), info(t.dtype).name, shape_json(t.shape()), name(t.rule),
         inputs_json(plan, t), parameters_json(*plan.method, *t.parameters), info(t.arithmetic).name,
         info(t.working).name, t.shard, t.offset));
   }

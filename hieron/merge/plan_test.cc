@@ -82,6 +82,38 @@ TEST(Plan, FillsShardsGreedilyAndGivesABigTensorItsOwn) {
   EXPECT_EQ(plan->shards[2].count, 2u);
 }
 
+TEST(Plan, WarnsOfAParameterOfTheMergeUnderOneModel) {
+  const ScratchFolder folder;
+  write_model(folder, "a", llama(1));
+  write_model(folder, "b", llama(2));
+  const auto plan =
+      must_plan(folder,
+                "merge_method: linear\nmodels:\n- model: a\n  parameters:\n    weight: 0.6\n"
+                "    normalize: false\n- {model: b, parameters: {weight: 0.6}}\n");
+  EXPECT_EQ(problems_of(*plan), "");
+  ASSERT_EQ(plan->warnings.size(), 1u);
+  EXPECT_THAT(plan->warnings[0], HasSubstr("line 6: normalize under a model has no effect"));
+  EXPECT_EQ(tensor(*plan, "model.norm.weight").parameters->global.at("normalize"), 1.0);
+}
+
+TEST(Plan, SaysThatMergekitFusesExpertsAndOnlyWhereThereAreSome) {
+  const std::string recipe = two_models("hieron: {arithmetic: mergekit-0.1.5}\n");
+  const ScratchFolder dense;
+  write_model(dense, "a", llama(1));
+  write_model(dense, "b", llama(2));
+  EXPECT_TRUE(must_plan(dense, recipe)->warnings.empty());
+  const ScratchFolder sparse;
+  for (const char* model : {"a", "b"}) {
+    write_model(sparse, model,
+                {{"model.layers.0.mlp.experts.0.up_proj.weight", DType::kBF16, {4, 4}, wave(1)},
+                 {"model.layers.0.mlp.experts.1.up_proj.weight", DType::kBF16, {4, 4}, wave(2)}});
+  }
+  const auto plan = must_plan(sparse, recipe);
+  ASSERT_EQ(plan->warnings.size(), 1u);
+  EXPECT_THAT(plan->warnings[0], HasSubstr("writes the experts of a layer as one tensor"));
+  EXPECT_TRUE(must_plan(sparse, two_models())->warnings.empty());
+}
+
 TEST(Plan, GradientsRunOverTheLayersAndStartAtTheEmbedding) {
   const ScratchFolder folder;
   write_model(folder, "a", llama(1), kConfig);

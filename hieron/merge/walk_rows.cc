@@ -17,7 +17,7 @@ WalkRows walk_rows(const Plan& plan, uint32_t first, uint32_t count) {
   }
   for (uint32_t i = first; i < first + count; ++i) {
     const PlannedTensor& tensor = plan.tensors[i];
-    Row row{tensor.name, tensor.shape, tensor.elements, {}};
+    Row row{tensor.name, tensor.shape(), tensor.elements, {}};
     row.views.resize(out.models.size());
     std::vector<uint32_t> inputs;
     for (const PlannedInput& input : tensor.inputs) {

@@ -211,10 +211,12 @@ Result<NodePtr> parse(std::string_view text, const std::string& file) {
     while (true) {
       TreeBuilder builder;
       if (!parser.HandleNextDocument(builder)) break;
-      // At a stray ",", "]" or "}" yaml-cpp gives empty documents for ever, all from the same place.
+      // At a stray ",", "]" or "}" yaml-cpp gives empty documents for ever, all from the same
+      // place.
       if (builder.start().pos == last_start) {
-        return refuse_at(file, line_of(builder.start()),
-                         "not YAML: a \",\", \"]\" or \"}\" stands where no list or mapping is open");
+        return refuse_at(
+            file, line_of(builder.start()),
+            "not YAML: a \",\", \"]\" or \"}\" stands where no list or mapping is open");
       }
       last_start = builder.start().pos;
       const NodePtr document = builder.root();

@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <filesystem>
+#include <functional>
 #include <set>
 #include <system_error>
 
@@ -26,6 +28,10 @@ struct Located {
   std::vector<std::string> files;  // relative to folder
   std::string index;               // relative, or empty
 };
+
+uint32_t hash_of(std::string_view name) {
+  return static_cast<uint32_t>(std::hash<std::string_view>()(name));
+}
 
 bool is_regular(const fs::path& path) {
   std::error_code ignored;
@@ -109,10 +115,16 @@ Status add_file(Checkpoint& checkpoint, const fs::path& folder, const std::strin
   return {};
 }
 
+Result<ShardIndex> read_index(const std::string& path) {
+  HIERON_TRY(const std::string text, read_text(path, kMaxIndexBytes));
+  return parse_shard_index(text, path);
+}
+
 // The index and the headers must agree, both ways.
 Status check_index(const Checkpoint& checkpoint, const ShardIndex& index, const std::string& file) {
+  const TensorInfo* found = nullptr;
   for (const auto& [tensor, shard] : index.weight_map) {
-    const TensorInfo* found = checkpoint.find(tensor);
+    found = checkpoint.find_after(found, tensor);
     if (!found) {
       return refuse(fmt::format("{}: the index places tensor \"{}\" in {}, but that shard does not "
                                 "hold it; the files do not belong together, fetch them again.",
@@ -144,9 +156,27 @@ Status check_index(const Checkpoint& checkpoint, const ShardIndex& index, const 
 
 }  // namespace
 
+size_t Checkpoint::slot_of(std::string_view name, uint32_t hash) const {
+  const size_t mask = by_name_.size() - 1;
+  size_t slot = hash & mask;
+  while (by_name_[slot].number != 0) {
+    const Slot& taken = by_name_[slot];
+    if (taken.hash == hash && tensors[taken.number - 1].name == name) break;
+    slot = (slot + 1) & mask;
+  }
+  return slot;
+}
+
 const TensorInfo* Checkpoint::find(std::string_view name) const {
-  const auto it = by_name_.find(name);
-  return it == by_name_.end() ? nullptr : &tensors[it->second];
+  if (by_name_.empty()) return nullptr;
+  const uint32_t number = by_name_[slot_of(name, hash_of(name))].number;
+  return number == 0 ? nullptr : &tensors[number - 1];
+}
+
+const TensorInfo* Checkpoint::find_after(const TensorInfo* last, std::string_view name) const {
+  const size_t next = last ? static_cast<size_t>(last - tensors.data()) + 1 : 0;
+  if (next < tensors.size() && tensors[next].name == name) return &tensors[next];
+  return find(name);
 }
 
 uint64_t Checkpoint::weight_bytes() const {
@@ -156,19 +186,22 @@ uint64_t Checkpoint::weight_bytes() const {
 }
 
 Status Checkpoint::index() {
-  by_name_.clear();
-  by_name_.reserve(tensors.size());
+  by_name_.assign(std::bit_ceil(tensors.size() * 3 / 2 + 1), {0, 0});
   for (uint32_t i = 0; i < tensors.size(); ++i) {
-    const auto [it, added] = by_name_.emplace(tensors[i].name, i);
-    if (added) continue;
+    const uint32_t hash = hash_of(tensors[i].name);
+    Slot& slot = by_name_[slot_of(tensors[i].name, hash)];
+    if (slot.number == 0) {
+      slot = {hash, i + 1};
+      continue;
+    }
     const auto file = [&](const TensorInfo& t) {
       return files.empty() ? ref : files[t.stored.file].path;
     };
-    return refuse(
-        fmt::format("{}: tensor \"{}\" is in {} and again in {}; which one counts is not "
-                    "defined, remove one.",
-                    ref, printable(tensors[i].name), file(tensors[it->second]), file(tensors[i])),
-        ref, tensors[i].name);
+    return refuse(fmt::format("{}: tensor \"{}\" is in {} and again in {}; which one counts is not "
+                              "defined, remove one.",
+                              ref, printable(tensors[i].name), file(tensors[slot.number - 1]),
+                              file(tensors[i])),
+                  ref, tensors[i].name);
   }
   return {};
 }
@@ -188,8 +221,7 @@ Result<std::shared_ptr<const Checkpoint>> open_checkpoint(const std::string& ref
   std::optional<ShardIndex> shards;
   if (!located.index.empty()) {
     const std::string path = (located.folder / located.index).string();
-    HIERON_TRY(const std::string text, read_text(path, kMaxIndexBytes));
-    HIERON_TRY(shards, parse_shard_index(text, path));
+    HIERON_TRY(shards, read_index(path));
     located.files = shards->shards;
     for (const std::string& file : located.files) {
       if (is_regular(located.folder / file)) continue;
@@ -200,6 +232,7 @@ Result<std::shared_ptr<const Checkpoint>> open_checkpoint(const std::string& ref
           path);
     }
     checkpoint->metadata = shards->metadata;
+    checkpoint->tensors.reserve(shards->weight_map.size());
   }
   for (uint32_t i = 0; i < located.files.size(); ++i) {
     HIERON_CHECK(add_file(*checkpoint, located.folder, located.files[i], i));

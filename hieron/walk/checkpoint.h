@@ -13,7 +13,6 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "hieron/core/dtype.h"
@@ -64,6 +63,9 @@ struct Checkpoint {
   std::string config_json;  // text of config.json; empty if there is none or it cannot be read
 
   const TensorInfo* find(std::string_view name) const;
+  // The same, sooner if it is the one after `last` (found before, or null): files list tensors
+  // alike.
+  const TensorInfo* find_after(const TensorInfo* last, std::string_view name) const;
   uint64_t weight_bytes() const;  // Σ tensor bytes
 
   // Fills the name index; called by whoever builds a checkpoint. A name that two shards hold is an
@@ -71,7 +73,14 @@ struct Checkpoint {
   Status index();
 
  private:
-  std::unordered_map<std::string_view, uint32_t> by_name_;
+  // An open hash table: 8 bytes a slot, where a node a tensor would take 60.
+  struct Slot {
+    uint32_t hash;
+    uint32_t number;  // of the tensor, from 1; 0: empty
+  };
+  size_t slot_of(std::string_view name,
+                 uint32_t hash) const;  // its own, or the empty one it would get
+  std::vector<Slot> by_name_;
 };
 
 // Reads elements [first, first + out.size()/element size) of one tensor. Thread-safe.

@@ -12,8 +12,6 @@ namespace hieron {
 namespace {
 
 constexpr uint64_t kPage = 4096;
-constexpr uint64_t kTargetBlockBytes =
-    1u << 20;  // per model: fits L2 with room, long enough for direct reads
 constexpr uint64_t kWideRead = 64u << 10;  // from here on, read whole pages around the block
 
 // Where a block lies, without its data.
@@ -23,13 +21,44 @@ struct Place {
   uint64_t first, count;
 };
 
-// Hands out blocks in order. One caller at a time (the walk's mutex).
+uint64_t bytes_of(const TensorInfo& tensor, uint64_t elements) {
+  return elements * static_cast<uint64_t>(info(tensor.dtype).bits) / 8;
+}
+
+// The part of a model in a row; null if it has none.
+const TensorView* view_of(const Row& row, size_t model) {
+  return model < row.views.size() && row.views[model] ? &*row.views[model] : nullptr;
+}
+
+// Where a place begins in the file of a stored tensor.
+uint64_t begin_of(const TensorView& view, const Place& place) {
+  return view.tensor->stored.offset + bytes_of(*view.tensor, view.first + place.first);
+}
+
+// Hands out blocks in order, several at once where one read will fetch them. One caller at a time
+// (the walk's mutex).
 class Itinerary {
  public:
-  Itinerary(std::span<const Row> rows, const Selection& selection, uint64_t block_elements)
-      : rows_(rows), selection_(selection), block_elements_(block_elements) {}
+  Itinerary(std::span<const Row> rows, const Selection& selection, size_t models,
+            uint64_t block_elements, uint64_t read_bytes)
+      : rows_(rows),
+        selection_(selection),
+        models_(models),
+        block_elements_(block_elements),
+        read_bytes_(read_bytes) {}
 
-  std::optional<Place> next() {
+  // Empty at the end.
+  void next(std::vector<Place>& places) {
+    places.clear();
+    if (!ahead_) ahead_ = next_place();
+    while (ahead_ && (places.empty() || joins(places, *ahead_))) {
+      places.push_back(*ahead_);
+      ahead_ = next_place();
+    }
+  }
+
+ private:
+  std::optional<Place> next_place() {
     while (run_ == runs_.size()) {
       if (row_ == rows_.size()) return std::nullopt;
       runs_ = selection_.runs(rows_[row_++]);
@@ -46,18 +75,33 @@ class Itinerary {
     return place;
   }
 
- private:
+  // Does the place go on where the last one ends, in every model, within one read?
+  bool joins(const std::vector<Place>& places, const Place& place) const {
+    const Place &front = places.front(), &last = places.back();
+    for (size_t m = 0; m < models_; ++m) {
+      const TensorView* first = view_of(rows_[front.row], m);
+      const TensorView* before = view_of(rows_[last.row], m);
+      const TensorView* view = view_of(rows_[place.row], m);
+      if (!view && !before) continue;
+      if (!view || !before || view->tensor->computed || before->tensor->computed) return false;
+      if (view->tensor->stored.file != before->tensor->stored.file) return false;
+      const uint64_t begin = begin_of(*view, place);
+      if (begin != begin_of(*before, last) + bytes_of(*before->tensor, last.count)) return false;
+      const uint64_t end = begin + bytes_of(*view->tensor, place.count);
+      if (end - begin_of(*first, front) > read_bytes_) return false;
+    }
+    return true;
+  }
+
   std::span<const Row> rows_;
   const Selection& selection_;
-  const uint64_t block_elements_;
+  const size_t models_;
+  const uint64_t block_elements_, read_bytes_;
+  std::optional<Place> ahead_;
   size_t row_ = 0, run_ = 0;
   uint64_t position_ = 0, index_ = 0;
   std::vector<Run> runs_;
 };
-
-uint64_t bytes_of(const TensorInfo& tensor, uint64_t elements) {
-  return elements * static_cast<uint64_t>(info(tensor.dtype).bits) / 8;
-}
 
 uint64_t selected_bytes(std::span<const Row> rows, const Selection& selection) {
   uint64_t total = 0;
@@ -71,52 +115,76 @@ uint64_t selected_bytes(std::span<const Row> rows, const Selection& selection) {
   return total;
 }
 
-// One worker's memory: for each model a page-aligned buffer of one block and a page on either side.
+// One worker's memory: for each model a page-aligned buffer of one read and a page on either side.
 class Buffers {
  public:
-  Buffers(size_t models, uint64_t block_bytes) : data_(models, nullptr) {
-    for (size_t m = 0; m < models; ++m) memory_.emplace_back(block_bytes + 2 * kPage);
+  Buffers(std::span<const Checkpoint* const> models, std::span<const Row> rows, uint64_t read_bytes)
+      : models_(models), rows_(rows), base_(models.size(), nullptr), data_(models.size(), nullptr) {
+    for (size_t m = 0; m < models.size(); ++m) memory_.emplace_back(read_bytes + 2 * kPage);
   }
 
-  Status read(const Checkpoint& checkpoint, const TensorView& view, size_t model,
-              const Place& place, std::atomic<uint64_t>& bytes_read) {
-    const TensorInfo& tensor = *view.tensor;
-    const uint64_t bytes = bytes_of(tensor, place.count);
-    const uint64_t first = view.first + place.first;
-    bytes_read.fetch_add(bytes, std::memory_order_relaxed);
-    std::byte* buffer = memory_[model].data();
-    if (tensor.computed || bytes < kWideRead) {
-      data_[model] = buffer;
-      return read_elements(checkpoint, tensor, first, {buffer, bytes});
+  // One read per model for all the places.
+  Status read(const std::vector<Place>& places, std::atomic<uint64_t>& bytes_read) {
+    for (size_t m = 0; m < models_.size(); ++m) {
+      base_[m] = nullptr;
+      const TensorView* view = view_of(rows_[places.front().row], m);
+      if (!view) continue;
+      uint64_t bytes = 0;
+      for (const Place& place : places) {
+        bytes += bytes_of(*view_of(rows_[place.row], m)->tensor, place.count);
+      }
+      bytes_read.fetch_add(bytes, std::memory_order_relaxed);
+      HIERON_CHECK(read_model(m, *view, places.front(), bytes));
     }
+    return {};
+  }
+
+  // Per model, where the data of one of the places is.
+  std::span<const std::byte* const> data(const Place& front, const Place& place) {
+    for (size_t m = 0; m < models_.size(); ++m) {
+      data_[m] = base_[m];
+      if (!base_[m] || place.index == front.index) continue;
+      data_[m] += begin_of(*view_of(rows_[place.row], m), place) -
+                  begin_of(*view_of(rows_[front.row], m), front);
+    }
+    return data_;
+  }
+
+ private:
+  Status read_model(size_t m, const TensorView& view, const Place& front, uint64_t bytes) {
+    const TensorInfo& tensor = *view.tensor;
+    std::byte* buffer = memory_[m].data();
+    base_[m] = buffer;
+    if (tensor.computed) {
+      return read_elements(*models_[m], tensor, view.first + front.first, {buffer, bytes});
+    }
+    const CheckpointFile& source = models_[m]->files[tensor.stored.file];
+    const uint64_t begin = begin_of(view, front);
+    if (bytes < kWideRead) return source.file->read_at(begin, {buffer, bytes});
     // Whole pages around the block, so that a direct read needs no second copy.
-    const CheckpointFile& source = checkpoint.files[tensor.stored.file];
-    const uint64_t begin = tensor.stored.offset + bytes_of(tensor, first);
     const uint64_t low = begin / kPage * kPage;
     const uint64_t high = std::min((begin + bytes + kPage - 1) / kPage * kPage, source.bytes);
-    data_[model] = buffer + (begin - low);
+    base_[m] = buffer + (begin - low);
     return source.file->read_at(low, {buffer, high - low});
   }
 
-  void absent(size_t model) { data_[model] = nullptr; }
-  std::span<const std::byte* const> data() const { return data_; }
-
- private:
+  const std::span<const Checkpoint* const> models_;
+  const std::span<const Row> rows_;
   std::vector<AlignedBuffer> memory_;
-  std::vector<const std::byte*> data_;
+  std::vector<const std::byte*> base_, data_;
 };
 
 class WalkRun {
  public:
   WalkRun(std::span<const Checkpoint* const> models, std::span<const Row> rows,
           const Selection& selection, Visitor& visitor, const WalkOptions& options,
-          uint64_t block_elements, uint64_t block_bytes)
+          uint64_t block_elements, uint64_t block_bytes, uint64_t joined_bytes)
       : models_(models),
         rows_(rows),
         visitor_(visitor),
         options_(options),
-        itinerary_(rows, selection, block_elements),
-        block_bytes_(block_bytes),
+        itinerary_(rows, selection, models.size(), block_elements, joined_bytes),
+        read_bytes_(std::max(block_bytes, joined_bytes)),
         bytes_total_(options.progress ? selected_bytes(rows, selection) : 0) {}
 
   Result<WalkStats> run() {
@@ -134,48 +202,46 @@ class WalkRun {
  private:
   void work(unsigned worker) {
     std::optional<Buffers> buffers;
-    while (const std::optional<Place> place = take()) {
-      if (!buffers) buffers.emplace(models_.size(), block_bytes_);
-      if (Status done = handle(*place, *buffers, worker); !done) {
+    std::vector<Place> places;
+    while (take(places)) {
+      if (!buffers) buffers.emplace(models_, rows_, read_bytes_);
+      if (Status done = handle(places, *buffers, worker); !done) {
         fail(std::move(done.error()));
         return;
       }
     }
   }
 
-  std::optional<Place> take() {
+  bool take(std::vector<Place>& places) {
     const std::lock_guard lock(mutex_);
-    if (error_) return std::nullopt;
+    if (error_) return false;
     if (options_.cancel && options_.cancel->load(std::memory_order_relaxed)) {
       error_ = Error{ErrorCode::kSystem, "Interrupted."};
       turn_changed_.notify_all();
-      return std::nullopt;
+      return false;
     }
     report_progress();
-    return itinerary_.next();
+    itinerary_.next(places);
+    return !places.empty();
   }
 
-  Status handle(const Place& place, Buffers& buffers, unsigned worker) {
-    const Row& row = rows_[place.row];
-    for (size_t m = 0; m < models_.size(); ++m) {
-      if (m < row.views.size() && row.views[m]) {
-        HIERON_CHECK(buffers.read(*models_[m], *row.views[m], m, place, bytes_read_));
-      } else {
-        buffers.absent(m);
-      }
-    }
-    const Block block{place.index, place.row, place.first, place.count, buffers.data()};
-    HIERON_CHECK(visitor_.visit(block, worker));
+  Status handle(const std::vector<Place>& places, Buffers& buffers, unsigned worker) {
+    HIERON_CHECK(buffers.read(places, bytes_read_));
+    const auto block = [&](const Place& place) {
+      return Block{place.index, place.row, place.first, place.count,
+                   buffers.data(places.front(), place)};
+    };
+    for (const Place& place : places) HIERON_CHECK(visitor_.visit(block(place), worker));
     if (!visitor_.wants_order()) return {};
     std::unique_lock lock(mutex_);
-    turn_changed_.wait(lock, [&] { return turn_ == place.index || error_; });
+    turn_changed_.wait(lock, [&] { return turn_ == places.front().index || error_; });
     if (error_) return {};
     lock.unlock();
-    Status done = visitor_.in_order(block, worker);
+    for (const Place& place : places) HIERON_CHECK(visitor_.in_order(block(place), worker));
     lock.lock();
-    ++turn_;
+    turn_ += places.size();
     turn_changed_.notify_all();
-    return done;
+    return {};
   }
 
   void fail(Error error) {
@@ -202,7 +268,7 @@ class WalkRun {
   std::optional<Error> error_;
   std::chrono::steady_clock::time_point last_report_{};
   std::condition_variable turn_changed_;
-  const uint64_t block_bytes_, bytes_total_;
+  const uint64_t read_bytes_, bytes_total_;
   std::atomic<uint64_t> bytes_read_{0};
 };
 
@@ -214,6 +280,12 @@ int widest_bits(std::span<const Row> rows) {
     }
   }
   return widest;
+}
+
+uint64_t total_elements(std::span<const Row> rows) {
+  uint64_t total = 0;
+  for (const Row& row : rows) total += row.elements;
+  return total;
 }
 
 uint64_t longest(std::span<const Row> rows) {
@@ -235,12 +307,14 @@ Result<WalkStats> walk(std::span<const Checkpoint* const> models, std::span<cons
   const uint64_t element_bits = static_cast<uint64_t>(widest_bits(rows));
   const uint64_t share =
       options.memory / (worker_count(options) * std::max<size_t>(1, models.size()));
-  const uint64_t bytes = std::min(kTargetBlockBytes, share > 2 * kPage ? share - 2 * kPage : 0);
+  const uint64_t bytes = std::min(options.read_bytes, share > 2 * kPage ? share - 2 * kPage : 0);
   const uint64_t leaves = std::max<uint64_t>(1, bytes * 8 / element_bits / kLeaf);
   const uint64_t needed = (longest(rows) + kLeaf - 1) / kLeaf;
   const uint64_t block_elements = std::min(leaves, needed) * kLeaf;
+  // Small rows are read together, but not so many that some workers get none.
+  const uint64_t fair = total_elements(rows) / (4 * worker_count(options)) * element_bits / 8;
   WalkRun run(models, rows, selection, visitor, options, block_elements,
-              block_elements * element_bits / 8);
+              block_elements * element_bits / 8, std::min(bytes, fair));
   return run.run();
 }
 

@@ -1,10 +1,11 @@
 // The journey: stream the selected blocks of aligned rows, side by side through a small pool of
 // buffers, past a visitor. Merging, auditing, comparing and hashing differ only in the visitor.
 //
-// Blocks are handed out in file order of the leading model. `visit` runs on several threads at
-// once; `in_order`, for visitors that want it, after it, for one block at a time, in the order of
-// the blocks. What a visitor adds up must not depend on how rows are cut into blocks, nor on
-// threads: integers, or fixed leaves of kLeaf elements.
+// Blocks are handed out in file order of the leading model; neighbours that lie one behind another
+// in every model's file are read together and visited by one worker. `visit` runs on several
+// threads at once; `in_order`, for visitors that want it, after it, for one block at a time, in the
+// order of the blocks. What a visitor adds up must not depend on how rows are cut into blocks, nor
+// on threads: integers, or fixed leaves of kLeaf elements.
 #pragma once
 
 #include <atomic>
@@ -33,7 +34,9 @@ class Visitor {
  public:
   virtual ~Visitor() = default;
   virtual Status visit(const Block& block, unsigned worker) = 0;
-  // Only called if wants_order(): workers then wait for one another.
+  // Only called if wants_order(): workers then wait for one another. A worker visits all the blocks
+  // that it has read together before their turns come, so that it holds what it made of each of
+  // them, in order.
   virtual bool wants_order() const { return false; }
   virtual Status in_order(const Block&, unsigned /*worker*/) { return {}; }
 };
@@ -43,8 +46,9 @@ struct Progress {
 };
 
 struct WalkOptions {
-  unsigned threads = 0;                           // 0: as many as the machine has cores
-  uint64_t memory = 512ull << 20;                 // bytes for buffers, all threads together
+  unsigned threads = 0;            // 0: as many as the machine has cores
+  uint64_t memory = 512ull << 20;  // bytes for buffers, all threads together
+  uint64_t read_bytes = 1u << 20;  // read at a time, per model: 1 MiB stays in a core's cache
   const std::atomic<bool>* cancel = nullptr;      // stop soon, with an error that says so
   std::function<void(const Progress&)> progress;  // called now and then, from one thread at a time
 };
