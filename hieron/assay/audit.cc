@@ -87,6 +87,15 @@ bool away_from_ends(const GroupedFit& grouped) {
              threshold::kChangedDepth.value * static_cast<double>(grouped.informative);
 }
 
+// Full depth whose hard bounds exclude both ends: a weight of .999 is exact evidence too.
+bool apart_from_ends(const GroupedFit& grouped) {
+  return grouped.share() >= threshold::kExactDepth.value &&
+         std::ranges::any_of(grouped.groups, [](const auto& group) {
+           const Depth& d = group.second;
+           return (d.low > 0 || d.high < 0) && (d.low > 1 || d.high < 1);
+         });
+}
+
 class Auditor {
  public:
   Auditor(const AuditInput& input, const AuditOptions& options)
@@ -187,6 +196,14 @@ class Auditor {
       const bool codes = info(row.views[0]->tensor->dtype).bits == 8 &&
                          (input_.suspect->find(row.name + "_scale_inv") ||
                           input_.suspect->find(row.name + "_scale"));
+      const bool packed = std::ranges::any_of(row.views, [](const auto& view) {
+        return view && (info(view->tensor->dtype).bits < 8 || info(view->tensor->dtype).bits > 64);
+      });
+      if (packed) {
+        alignment_.ledger.push_back(
+            {0, row.name, "elements of less than a byte are not compared yet"});
+        return true;
+      }
       if (codes) {
         alignment_.ledger.push_back({0, row.name,
                                      "quantised codes with their scale in another tensor: "
@@ -305,6 +322,17 @@ class Auditor {
         static_cast<double>(aligned) < threshold::kAligned.value * suspect_parameters()) {
       return false;
     }
+    if (!interleaved(origin)) {
+      result_.verdict.kind = VerdictKind::kUndetermined;
+      result_.verdict.sentence = fmt::format(
+          "No verdict on {}: every tensor is also found in one of the offered models, but equality "
+          "has "
+          "no direction: it may be put together from them, or they may have been trained from it "
+          "with "
+          "some tensors frozen.",
+          input_.suspect->ref);
+      return true;
+    }
     for (const size_t m : used) result_.verdict.of.push_back(alignment_.models[m]->ref);
     result_.verdict.kind = VerdictKind::kExactMerge;
     result_.verdict.sentence = fmt::format(
@@ -320,6 +348,26 @@ class Auditor {
         "come from.");
     result_.recipe = exchanged_recipe(alignment_, roles_, origin);
     return true;
+  }
+
+  // Whole layers that change their origin again and again. Training with frozen tensors leaves one
+  // border, or splits layers by role; it does not alternate.
+  bool interleaved(const std::vector<std::optional<size_t>>& origin) const {
+    constexpr int kLeastChanges = 3;
+    std::map<int, std::set<size_t>> by_layer;
+    for (size_t i = 0; i < origin.size(); ++i) {
+      const Row& row = alignment_.rows[i];
+      const TensorRole role = roles_.classify(row.name, row.shape);
+      if (role.layer && role.tower.empty()) by_layer[*role.layer].insert(*origin[i]);
+    }
+    int changes = 0;
+    std::optional<size_t> last;
+    for (const auto& [layer, models] : by_layer) {
+      if (models.size() > 1) return false;
+      changes += last && *last != *models.begin();
+      last = *models.begin();
+    }
+    return changes >= kLeastChanges;
   }
 
   // --- two ends ---
@@ -352,7 +400,8 @@ class Auditor {
     std::optional<CandidateRecipe> recipe;
     MergeFacts facts = merge_facts(guards);
     const double rival = std::max(facts.best_control, facts.best_self_check);
-    if (facts.away_from_ends && facts.d16 >= threshold::kChangedDepth.value && facts.d16 > rival) {
+    const bool telling = facts.away_from_ends || facts.apart_from_ends;
+    if (telling && facts.d16 >= threshold::kChangedDepth.value && facts.d16 > rival) {
       const bool single = facts.d16 >= threshold::kExactDepth.value;
       recipe = search_recipe(alignment_, sample_, Cast::kSuspect, pair.ends, pair.fit, pair.varies,
                              single, options_.walk.threads);
@@ -370,6 +419,7 @@ class Auditor {
     }
     result_.unexplained = unexplained_share(guard_sample, Cast::kSuspect, pair.ends, pair.varies,
                                             alignment_, pair.grouped);
+    self_checks_collapsed_ = facts.best_self_check < threshold::kControlDepth.value;
     const MergeDecision decision = decide_merge(facts);
     merge_reasons_ = decision.reasons;
     if (!decision.kind) {
@@ -397,6 +447,7 @@ class Auditor {
     facts.d16 = best_->grouped.share();
     facts.informative_16 = best_->grouped.informative;
     facts.away_from_ends = away_from_ends(best_->grouped);
+    facts.apart_from_ends = apart_from_ends(best_->grouped);
     facts.aligned = aligned_share({best_->ends.first, best_->ends.second});
     facts.controls = guards.controls.size();
     for (const NamedDepth& control : guards.controls) {
@@ -553,6 +604,16 @@ class Auditor {
       verdict.falsifiers.push_back(
           "A program whose arithmetic gives other weights than these from the "
           "same recipe and parents, where this one claims rounding.");
+    } else if (2 * facts.changed_tensors.size() > result_.replay->tensors) {
+      verdict.sentence = fmt::format(
+          "{} lies close to {}: {} of {} compared weights are that blend bit for bit, the others "
+          "differ "
+          "in most tensors, by later training or by a share of a further model, which cannot be "
+          "told "
+          "apart here.",
+          input_.suspect->ref, parts(), with_commas(replay.equal), with_commas(replay.elements));
+      verdict.falsifiers.push_back(
+          "A further parent that, once offered, explains the remaining differences.");
     } else {
       verdict.sentence = fmt::format(
           "{} is {}, changed afterwards: {} of {} compared weights are that blend bit for bit, {} "
@@ -587,7 +648,7 @@ class Auditor {
       units += test.units;
       const double p = std::min(1.0, test.p * static_cast<double>(models.size()));
       result_.kinship.push_back({ref(m), test.matrices.size(), test.units, test.matched, p});
-      if (p < threshold::kKinP.value && (!kin || cast_.base == m)) kin = m;
+      if (p < threshold::kKinP.value && (!kin || nearer(m, *kin))) kin = m;
       doubtful = doubtful || p <= threshold::kStrangerP.value;
     }
     Verdict& verdict = result_.verdict;
@@ -598,10 +659,9 @@ class Auditor {
       verdict.kind = VerdictKind::kFineTune;
       verdict.of = {ref(*kin)};
       verdict.sentence = fmt::format(
-          "{} shares its origin with {} and was trained on its own from there: no blend of the "
-          "offered "
-          "models explains it.",
-          input_.suspect->ref, ref(*kin));
+          "{} shares its origin with {}{}; no blend of two of the offered models was found that "
+          "explains it.",
+          input_.suspect->ref, ref(*kin), nearness(*kin));
       verdict.reasons.push_back(fmt::format(
           "{} of {} hidden units match their own index in {}; strangers match about {} (p {}).",
           match.matched, match.units, match.with, match.matrices,
@@ -612,7 +672,7 @@ class Auditor {
           "An independent run from the same random initialisation, which this test cannot tell "
           "from "
           "training on.");
-    } else if (!result_.kinship.empty() && !doubtful && sees) {
+    } else if (!result_.kinship.empty() && !doubtful && sees && self_checks_collapsed_) {
       verdict.kind = VerdictKind::kIndependent;
       verdict.sentence = fmt::format(
           "{} shows no common origin with any of the offered models: its hidden units are numbered "
@@ -634,6 +694,25 @@ class Auditor {
                                   : "its hidden units neither prove nor exclude a common origin");
     }
     return {};
+  }
+
+  double equal_share(size_t model) const {
+    const auto found = std::ranges::find(copies_, model, &CopyFigures::model);
+    return found == copies_.end() ? 0 : ratio(found->equal, found->elements);
+  }
+
+  // The model with more equal weights is named; where neither has many, the base is.
+  bool nearer(size_t model, size_t than) const {
+    constexpr double kMany = 0.5;
+    const double a = equal_share(model), b = equal_share(than);
+    return std::max(a, b) >= kMany ? a > b : cast_.base == model;
+  }
+
+  std::string nearness(size_t model) const {
+    const double share = equal_share(model);
+    return share < 0.5 ? ""
+                       : fmt::format(" and {:.2f} % of its sampled weights equal that model's",
+                                     100 * share);
   }
 
   // Enough hidden units that kin would have been found beyond doubt.
@@ -878,6 +957,7 @@ class Auditor {
   std::optional<DirectionCheck> direction_;
   Proof proof_;
   std::vector<std::string> merge_reasons_;
+  bool self_checks_collapsed_ = true;
 };
 
 }  // namespace

@@ -223,8 +223,8 @@ TEST_P(AuditAlpha, IsReadToTheLastDigit) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Weights, AuditAlpha,
-                         testing::Values(0.5, 0.565, 0.25, 0.9, 0.05, 0.333, 0.1234, 1.3, -0.3,
-                                         1.7));
+                         testing::Values(0.99, 0.999, 0.5, 0.565, 0.25, 0.9, 0.05, 0.333, 0.1234,
+                                         1.3, -0.3, 1.7));
 
 // --- formats ---
 
@@ -292,13 +292,27 @@ TEST(Audit, DoesNotCallAModelWithForeignEmbeddingsACopy) {
   EXPECT_NE(kind(result), "exact-merge");
 }
 
-TEST(Audit, RecognisesTensorsExchangedBetweenModels) {
-  Model suspect = hacker_news();
-  for (size_t t = 0; t < suspect.size(); t += 2) suspect[t].values = base()[t].values;
-  const AuditResult result = audit_models(suspect, hacker_news(), base());
+TEST(Audit, RecognisesLayersExchangedBetweenModels) {
+  const Model &code = family("moe/code"), &news = family("moe/news");
+  Model suspect = code;
+  for (size_t t = 0; t < suspect.size(); ++t) {
+    const size_t at = suspect[t].name.find("layers.");
+    if (at != std::string::npos && (suspect[t].name[at + 7] - '0') % 2 == 1)
+      suspect[t].values = news[t].values;
+  }
+  const AuditResult result = audit_models(suspect, code, news, {&family("moe/manual")});
   EXPECT_EQ(kind(result), "exact-merge") << result.verdict.sentence;
   EXPECT_EQ(result.recipe->method, "passthrough");
   EXPECT_EQ(result.verdict.of.size(), 2u);
+}
+
+TEST(Audit, DoesNotAccuseTheAncestorOfTwoPartlyFrozenFineTunes) {
+  // Each child trained one half of the tensors; together they hold every tensor of their ancestor.
+  Model first = hacker_news(), second = hacker_news();
+  for (size_t t = 0; t < first.size(); ++t)
+    (t % 2 ? first : second)[t].values = puppers()[t].values;
+  const AuditResult result = audit_models(hacker_news(), first, second);
+  EXPECT_EQ(kind(result), "undetermined") << result.verdict.sentence;
 }
 
 TEST(Audit, FindsWeightsThatVaryByTensor) {

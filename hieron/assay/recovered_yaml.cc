@@ -104,8 +104,14 @@ FoundRecipe recovered_recipe(const Alignment& alignment, const RoleTable& roles,
       model.effective = effective(first, k);
       if (const auto peak = grouped.groups.find(""); peak != grouped.groups.end()) {
         const Depth& d = peak->second;
-        model.low = k == 0 ? d.low : 1 - d.high;
-        model.high = k == 0 ? d.high : 1 - d.low;
+        const double low = k == 0 ? d.low : 1 - d.high, high = k == 0 ? d.high : 1 - d.low;
+        // Bounds are hard only where one rounding explains everything; elsewhere they bound the
+        // peak, not the weight.
+        if (d.share() >= threshold::kExactDepth.value && low <= *model.effective &&
+            *model.effective <= high) {
+          model.low = low;
+          model.high = high;
+        }
       }
     } else {
       for (const Row& row : alignment.rows) {

@@ -67,9 +67,16 @@ MergeDecision decide_merge(const MergeFacts& f) {
                      f.informative_16, threshold::kInformative.value)}};
   }
   const double rival = std::max(f.best_control, f.best_self_check);
-  const bool exact = replay_holds(f) && f.away_from_ends;
+  const bool exact = replay_holds(f) && (f.away_from_ends || f.apart_from_ends);
   const bool deep = f.d16 >= threshold::kChangedDepth.value &&
                     f.d16 >= threshold::kChangedRatio.value * rival && f.away_from_ends;
+  if (!exact && !deep && f.away_from_ends && f.d16 >= threshold::kChangedDepth.value) {
+    return undetermined(
+        fmt::format("One blend explains {:.4f} of the informative elements, but a control or "
+                    "self-check reaches "
+                    "{:.4f}: a blend must stand out {:.0f} times.",
+                    f.d16, rival, threshold::kChangedRatio.value));
+  }
   if (!exact && !deep) {
     std::string why =
         !f.away_from_ends && f.d16 >= threshold::kChangedDepth.value

@@ -16,6 +16,7 @@ struct MergeFacts {
   uint64_t informative_16 = 0;
   bool single_rounding = false;   // of the identified arithmetic
   bool away_from_ends = false;    // some coefficient is more than kPeakDistance from 0 and from 1
+  bool apart_from_ends = false;   // full depth, and its hard bounds exclude 0 and 1
   double aligned = 0;             // share of the suspect's parameters that both ends have
   bool replayed = false;          // a recipe was found and the proof was run
   double replay_share = 0;        // over all aligned elements

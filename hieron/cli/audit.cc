@@ -9,6 +9,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdlib>
+#include <filesystem>
 #include <memory>
 #include <vector>
 
@@ -117,6 +118,35 @@ Status write_reports(const Asked& asked, const AuditResult& result,
   return {};
 }
 
+// No report replaces an input, or another report.
+Status check_outputs(const Asked& asked, const Context& context, const AuditInput& input) {
+  std::vector<std::string> outputs;
+  for (const std::string& path : {asked.html, asked.recipe, context.options.json}) {
+    if (path.empty() || path == "-") continue;
+    if (std::ranges::find(outputs, path) != outputs.end()) {
+      return usage_error(fmt::format("{}: two outputs have the same path.", printable(path)));
+    }
+    outputs.push_back(path);
+  }
+  std::vector<std::shared_ptr<const Checkpoint>> models = input.parents;
+  models.insert(models.end(), input.controls.begin(), input.controls.end());
+  models.push_back(input.suspect);
+  if (input.base) models.push_back(input.base);
+  for (const auto& model : models) {
+    for (const CheckpointFile& file : model->files) {
+      for (const std::string& output : outputs) {
+        std::error_code absent;
+        if (std::filesystem::equivalent(output, std::filesystem::path(model->folder) / file.path,
+                                        absent)) {
+          return usage_error(fmt::format("{}: is an input of this audit and is not overwritten.",
+                                         printable(output)));
+        }
+      }
+    }
+  }
+  return {};
+}
+
 Outcome run_audit(const Asked& asked, const Context& context) {
   HIERON_TRY(const std::vector<VerdictKind> expected, parse_expected(asked.expect));
   AuditOptions options;
@@ -128,6 +158,7 @@ Outcome run_audit(const Asked& asked, const Context& context) {
   if (context.options.seed) options.seed = *context.options.seed;
   options.hash = context.options.hash;
   HIERON_TRY(const AuditInput input, open_input(asked));
+  HIERON_CHECK(check_outputs(asked, context, input));
   HIERON_TRY(const AuditResult result, [&] {
     ProgressBar progress(context.options, "comparing");
     options.walk = walk_options(context, progress);

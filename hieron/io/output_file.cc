@@ -182,6 +182,13 @@ Status TemporaryFile::commit() {
   while ((failed = syscalls().fsync(buffered_.get())) != 0 && errno == EINTR) {
   }
   if (failed != 0) return write_failure(path_, size_, errno);
+  struct stat target{};
+  if (stat(path_.c_str(), &target) == 0 && !S_ISREG(target.st_mode)) {
+    return system_error(printable(path_) +
+                            ": is not a regular file and is not replaced; choose "
+                            "another path.",
+                        path_);
+  }
   if (syscalls().rename(temporary_.c_str(), path_.c_str()) != 0) {
     return system_failure(path_, "put in place", errno);
   }

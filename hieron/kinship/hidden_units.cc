@@ -107,6 +107,17 @@ void normalise(std::span<double> values, size_t units, size_t dimensions) {
   }
 }
 
+// Units that have a direction in both models (after normalise()).
+uint64_t usable_units(const Units& a, const Units& b) {
+  const auto directed = [](const Units& units, size_t u) {
+    const auto* begin = units.values.data() + u * units.dimensions;
+    return std::any_of(begin, begin + units.dimensions, [](double v) { return v != 0; });
+  };
+  uint64_t usable = 0;
+  for (size_t u = 0; u < a.units; ++u) usable += directed(a, u) && directed(b, u);
+  return usable;
+}
+
 }  // namespace
 
 double poisson_tail(double mean, uint64_t count) {
@@ -156,10 +167,13 @@ Result<HiddenUnitTest> compare_hidden_units(const Alignment& alignment, const Ro
     }
     normalise(a->values, a->units, a->dimensions);
     normalise(b->values, b->units, b->dimensions);
-    test.matrices[i] = {row.name, a->units,
+    const uint64_t usable = usable_units(*a, *b);
+    if (usable < kMinUnits) return;  // zeros and NaN say nothing
+    test.matrices[i] = {row.name, usable,
                         matched_to_own_index(a->values, b->values, a->units, a->dimensions)};
   });
   if (error) return std::unexpected(std::move(*error));
+  std::erase_if(test.matrices, [](const UnitMatch& match) { return match.units == 0; });
   for (const UnitMatch& match : test.matrices) {
     test.units += match.units;
     test.matched += match.matched;

@@ -111,7 +111,7 @@ Statement unexplained_finding(const Unexplained& rest) {
   if (std::isfinite(rest.low) && std::isfinite(rest.high)) {
     text += fmt::format(" ({} to {})", show_share(rest.low), show_share(rest.high));
   }
-  return {"Unexplained", text + " is accounted for by no offered parent."};
+  return {"Unexplained", text + " is accounted for by no blend of these two."};
 }
 
 Statement kinship_finding(const Kinship& kin) {

@@ -49,14 +49,19 @@ NamedDepth power_check(const GuardInput& input) {
   return power;
 }
 
-// Mantissa bits of the finest format that one of the model's sampled tensors truly has.
-int finest_bits(const Sample& sample, size_t model) {
-  int bits = 0;
+// Is the model stored in finer formats than the other, in all but a hundredth of the sampled
+// elements?
+bool finer_nearly_everywhere(const Sample& sample, size_t model, size_t than) {
+  uint64_t elements = 0, finer = 0;
   for (const SampleRow& row : sample.rows) {
-    if (row.values[model].empty() || !info(row.dtypes[model]).format) continue;
-    bits = std::max(bits, info(row.dtypes[model]).format->mantissa_bits);
+    if (!row.blend || row.values[model].empty() || row.values[than].empty()) continue;
+    elements += row.count;
+    if (info(row.dtypes[model]).format->mantissa_bits >
+        info(row.dtypes[than]).format->mantissa_bits) {
+      finer += row.count;
+    }
   }
-  return bits;
+  return elements > 0 && 100 * (elements - finer) <= elements;
 }
 
 }  // namespace
@@ -120,8 +125,7 @@ DirectionCheck check_direction(const GuardInput& input, double suspect_replay_sh
     }
     // Parents in a coarser format are recovered from a finer child just as exactly; the finer one
     // is the child.
-    const bool finer =
-        finest_bits(input.sample, input.suspect) > finest_bits(input.sample, subject);
+    const bool finer = finer_nearly_everywhere(input.sample, input.suspect, subject);
     other.passed = other.d16 < own_d16 || replayed < suspect_replay_share || finer;
     if (!other.passed) {
       check.figures.passed = false;
