@@ -95,7 +95,9 @@ struct ToWide {
   HIERON_INLINE void operator()(const In* __restrict in, std::byte* out, size_t n) const {
     for (size_t i = 0; i < n; ++i) {
       const Stored quiet = std::copysign(std::bit_cast<Stored>(kQuiet), static_cast<Stored>(in[i]));
-      store(out, i, in[i] != in[i] ? quiet : static_cast<Stored>(in[i]));
+      const bool is_nan =
+          in[i] != in[i];  // NOLINT(misc-redundant-expression): no call in a vector loop
+      store(out, i, is_nan ? quiet : static_cast<Stored>(in[i]));
     }
   }
   using Bits = std::conditional_t<sizeof(Stored) == 4, uint32_t, uint64_t>;

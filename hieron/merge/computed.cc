@@ -109,7 +109,8 @@ class PlannedResult final : public ComputedTensor {
 
 }  // namespace
 
-Result<std::shared_ptr<const Checkpoint>> computed_checkpoint(std::shared_ptr<const Plan> plan) {
+Result<std::shared_ptr<const Checkpoint>> computed_checkpoint(
+    const std::shared_ptr<const Plan>& plan) {
   HIERON_CHECK(executable(*plan));
   const auto source = std::make_shared<const Source>(plan);
   auto checkpoint = std::make_shared<Checkpoint>();

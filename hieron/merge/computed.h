@@ -14,7 +14,8 @@ namespace hieron {
 // Tensors of the plan as ComputedTensors. Element-wise methods compute any range; a method with
 // whole-tensor statistics gathers them once per tensor, when the tensor is first read. Reads are
 // thread-safe.
-Result<std::shared_ptr<const Checkpoint>> computed_checkpoint(std::shared_ptr<const Plan> plan);
+Result<std::shared_ptr<const Checkpoint>> computed_checkpoint(
+    const std::shared_ptr<const Plan>& plan);
 
 // A recipe file, planned with default options and the recipe's own arithmetic.
 Result<std::shared_ptr<const Checkpoint>> open_recipe(const std::string& path);

@@ -28,7 +28,7 @@ std::string last_component(std::string_view path) {
 
 // "textgenrnn/base-bf16/model.safetensors" is called base-bf16.
 std::string short_name(std::string_view ref) {
-  const std::string last = last_component(ref);
+  std::string last = last_component(ref);
   if (!last.ends_with(".safetensors") && !last.ends_with(".index.json")) return last;
   const std::string_view folder = ref.substr(0, ref.size() - last.size());
   return folder.size() > 1 ? last_component(folder) : last;
