@@ -12,6 +12,8 @@
 JOBS ?= $(shell nproc)
 RUNS ?= 20000
 CLANG_TARGETS ?= all
+LINT_FOLDERS ?= core kernels io format model walk fit merge kinship assay report cli
+SANITIZED ?= core kernels io format model fit merge kinship assay report
 
 # ccache is a convenience: used where it is there when a build folder is configured.
 ifneq ($(shell command -v ccache),)
@@ -23,7 +25,7 @@ CONFIGURE = cmake -Wno-dev -DPython3_EXECUTABLE=/usr/bin/python3 --preset
 
 FUZZERS = $(basename $(notdir $(wildcard fuzz/fuzz_*.cc)))
 SOURCES = find hieron bench fuzz examples tests -name '*.cc' -o -name '*.h'
-LINTED  = find hieron -name '*.cc' ! -name '*_test.cc'
+LINTED  = find $(LINT_FOLDERS:%=hieron/%) -name '*.cc' ! -name '*_test.cc'
 
 .PHONY: build demo test format format-check lint sanitize clang fuzz bench clean setup setup-check
 
@@ -55,8 +57,8 @@ lint: setup-check
 
 sanitize: setup-check
 	@$(CONFIGURE) sanitize >/dev/null
-	@cmake --build build-sanitize -j $(JOBS)
-	UBSAN_OPTIONS=print_stacktrace=1 ctest --test-dir build-sanitize --output-on-failure -j $(JOBS) -LE end-to-end
+	@cmake --build build-sanitize -j $(JOBS) --target $(SANITIZED:%=hieron_%_test)
+	@for folder in $(SANITIZED); do UBSAN_OPTIONS=print_stacktrace=1 build-sanitize/hieron_$${folder}_test --gtest_brief=1 || exit 1; done
 
 clang: setup-check
 	@$(CONFIGURE) clang >/dev/null
