@@ -1,8 +1,10 @@
 // model.safetensors.index.json: which shard holds which tensor.
 //
-//   {"metadata": {"total_size": bytes, …}, "weight_map": {tensor: "model-00001-of-00004.safetensors", …}}
+//   {"metadata": {"total_size": bytes, …}, "weight_map": {tensor:
+//   "model-00001-of-00004.safetensors", …}}
 //
-// Shard names are plain file names: "../x", "/x", "a/b", empty, NUL and control characters are refused.
+// Shard names are plain file names: "../x", "/x", "a/b", empty, NUL and control characters are
+// refused.
 #pragma once
 
 #include <map>
@@ -18,7 +20,8 @@ namespace hieron {
 struct ShardIndex {
   std::vector<std::pair<std::string, std::string>> weight_map;  // tensor, shard; in file order
   std::vector<std::string> shards;                              // distinct, in name order
-  std::map<std::string, std::string> metadata;                  // scalars as text ("total_size", "mergekit_version" …)
+  std::map<std::string, std::string>
+      metadata;  // scalars as text ("total_size", "mergekit_version" …)
 };
 
 Result<ShardIndex> parse_shard_index(std::string_view json, const std::string& file);

@@ -134,7 +134,7 @@ Result<std::shared_ptr<const Checkpoint>> computed_checkpoint(
 Result<std::shared_ptr<const Checkpoint>> open_recipe(const std::string& path) {
   HIERON_TRY(Recipe recipe, read_recipe(path));
   HIERON_TRY(std::shared_ptr<const Plan> plan, make_plan(std::move(recipe)));
-  return computed_checkpoint(std::move(plan));
+  return computed_checkpoint(plan);
 }
 
 Result<std::shared_ptr<const Checkpoint>> open_ref(const std::string& ref) {
