@@ -2,99 +2,182 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <vector>
 
 #include "hieron/cli/command.h"
+#include "hieron/cli/mergekit_flags.h"
 #include "hieron/cli/progress.h"
+#include "hieron/cli/recipe_file.h"
 #include "hieron/core/text.h"
+#include "hieron/io/file.h"
 #include "hieron/merge/execute.h"
 #include "hieron/merge/plan.h"
+#include "hieron/merge/plan_documents.h"
+#include "hieron/merge/recipe_documents.h"
 
 namespace hieron {
 namespace {
 
 using Json = nlohmann::ordered_json;
+namespace fs = std::filesystem;
 
 constexpr const char* kExample =
     "  hieron merge recipe.yml merged\n"
-    "  hieron merge recipe.yml merged --arithmetic mergekit-0.1.5 --out-shard-size 2GB\n"
+    "  hieron merge recipe.yml merged --arithmetic mergekit-0.1.5 --random-seed 7\n"
+    "  hieron merge several.yml merged -I intermediates\n"
     "  hieron merge a.yml b.yml --out-dir merges";
 
 struct Asked {
   std::vector<std::string> paths;  // RECIPE OUT, or RECIPE… with --out-dir
-  std::string out_dir;
+  std::string out_dir, out_path, intermediates;
   std::optional<std::string> arithmetic;
   std::optional<uint64_t> shard_bytes;
   bool overwrite = false, dry_run = false;
-  bool copy_tokenizer = true, trust_remote_code = false;
-  std::vector<std::string> idle_flags;  // mergekit's, without meaning here
+  MergekitFlags mergekit;
 };
 
 struct Job {
-  std::string recipe, out;
+  std::string recipe, out;  // out may be empty: a file of named documents, with -I
 };
 
 struct Done {
   Job job;
   std::shared_ptr<const Plan> plan;
-  std::optional<MergeResult> result;  // none: a dry run
+  std::optional<MergeResult> result;  // none: a dry run, or made before
+  bool made_before = false;
 };
 
-Result<std::vector<Job>> jobs(const Asked& asked) {
+// Each to a folder of its name.
+Result<std::vector<Job>> jobs_for_folder(const Asked& asked) {
   std::vector<Job> all;
-  if (asked.out_dir.empty()) {
-    if (asked.paths.size() != 2) {
-      return usage_error(
-          "merge takes a RECIPE and an OUT folder, or recipes with --out-dir. See `hieron merge "
-          "--help`.");
-    }
-    return std::vector<Job>{{asked.paths[0], asked.paths[1]}};
-  }
   for (const std::string& recipe : asked.paths) {
-    const std::string stem = std::filesystem::path(recipe).stem().string();
+    const std::string stem = fs::path(recipe).stem().string();
     for (const Job& other : all) {
-      if (std::filesystem::path(other.recipe).stem() == stem) {
+      if (fs::path(other.recipe).stem() == stem) {
         return usage_error(fmt::format("{} and {} would both be written to {}/{}; rename one.",
                                        other.recipe, recipe, asked.out_dir, stem));
       }
     }
-    all.push_back({recipe, (std::filesystem::path(asked.out_dir) / stem).string()});
+    all.push_back({recipe, (fs::path(asked.out_dir) / stem).string()});
   }
   return all;
 }
 
-Result<Done> merge_one(const Job& job, const Asked& asked, const Context& context) {
-  HIERON_TRY(Recipe recipe, read_recipe(job.recipe, asked.arithmetic.value_or("")));
+Result<std::vector<Job>> jobs(const Asked& asked) {
+  if (!asked.out_dir.empty() && asked.out_path.empty()) return jobs_for_folder(asked);
+  std::vector<std::string> paths = asked.paths;
+  if (!asked.out_path.empty()) paths.push_back(asked.out_path);
+  if (paths.size() == 1 && !asked.intermediates.empty()) paths.emplace_back();
+  if (paths.size() != 2 || !asked.out_dir.empty()) {
+    return usage_error(
+        "merge takes a RECIPE and an OUT folder, or recipes with --out-dir. See `hieron merge "
+        "--help`.");
+  }
+  return std::vector<Job>{{paths[0], paths[1]}};
+}
+
+// --random-seed, else --seed if it has 64 bits.
+Result<std::optional<uint64_t>> seed_of(const Asked& asked, const Context& context) {
+  if (asked.mergekit.random_seed || !context.options.seed) return asked.mergekit.random_seed;
+  const std::string hex = context.options.seed->hex();
+  const std::string_view low = std::string_view(hex).substr(hex.size() - 16);
+  if (hex.find_first_not_of('0') < hex.size() - 16) {
+    return usage_error("The seed of a merge has 64 bits; give --seed at most 16 hex digits.");
+  }
+  return parse_seed(fmt::format("0x{}", low));
+}
+
+Result<PlanOptions> plan_options(const Asked& asked, const Context& context) {
   PlanOptions options;
   options.arithmetic = asked.arithmetic;
   if (asked.shard_bytes) options.shard_bytes = *asked.shard_bytes;
-  HIERON_TRY(std::shared_ptr<const Plan> plan, make_plan(std::move(recipe), options));
+  HIERON_TRY(options.seed, seed_of(asked, context));
+  return options;
+}
+
+// OUT holds what this plan makes: its manifest says so, and every file has the size it lists.
+bool made_before(const Plan& plan, const std::string& out) {
+  const auto text = read_text((fs::path(out) / kManifestName).string(), 1 << 30);
+  if (!text) return false;
+  const Json manifest = Json::parse(*text, nullptr, false);
+  if (!manifest.is_object() || manifest.value("plan", Json()) != Json(plan.digest())) return false;
+  const Json files = manifest.value("files", Json());
+  return files.is_array() && std::ranges::all_of(files, [&](const Json& file) {
+           if (!file.is_object() || !file.value("path", Json()).is_string()) return false;
+           std::error_code missing;
+           const auto bytes =
+               fs::file_size(fs::path(out) / file["path"].get<std::string>(), missing);
+           return !missing && file.value("bytes", Json()) == Json(bytes);
+         });
+}
+
+Result<Done> carry_out(Job job, std::shared_ptr<const Plan> plan, const Asked& asked,
+                       const Context& context) {
   HIERON_CHECK(executable(*plan));
-  Done done{job, plan, std::nullopt};
+  Done done{std::move(job), plan, std::nullopt};
   if (asked.dry_run) return done;
   ProgressBar bar(context.options, "merging");
-  const ExecuteOptions execution{.overwrite = asked.overwrite,
-                                 .copy_tokenizer = asked.copy_tokenizer,
-                                 .walk = walk_options(context, bar)};
-  HIERON_TRY(done.result, execute(*plan, job.out, execution));
+  ExecuteOptions execution{.overwrite = asked.overwrite,
+                           .copy_tokenizer = asked.mergekit.copy_tokenizer,
+                           .walk = walk_options(context, bar)};
+  if (execution.walk.threads == 0) {
+    execution.walk.threads = asked.mergekit.num_threads.value_or(0);
+  }
+  HIERON_TRY(done.result, execute(*plan, done.job.out, execution));
   return done;
 }
 
-std::vector<std::string> flag_warnings(const Asked& asked) {
-  std::vector<std::string> warnings;
-  for (const std::string& flag : asked.idle_flags) {
-    warnings.push_back(fmt::format("{} has no meaning here and is ignored.", flag));
+// Every document to a folder; those made from it read it there.
+Result<std::vector<Done>> merge_by_folders(const Job& job, std::vector<Recipe> recipes,
+                                           const Asked& asked, const PlanOptions& options,
+                                           const Context& context) {
+  std::error_code failed;
+  const fs::path folder = fs::absolute(asked.intermediates, failed);
+  std::vector<Done> all;
+  for (size_t i = 0; i < recipes.size(); ++i) {
+    Recipe& recipe = recipes[i];
+    Job part{job.recipe, (folder / recipe.name).string()};
+    if (i + 1 == recipes.size() && !job.out.empty()) part.out = job.out;
+    if (recipe.name.empty() && job.out.empty()) {
+      return usage_error(fmt::format("{}, line {}: the last merge has no name; give an OUT folder.",
+                                     recipe.file, recipe.line));
+    }
+    read_documents_from(recipe, folder.string());
+    HIERON_TRY(std::shared_ptr<const Plan> plan, make_plan(std::move(recipe), options));
+    if (!asked.overwrite && made_before(*plan, part.out)) {
+      all.push_back({std::move(part), std::move(plan), std::nullopt, true});
+      continue;
+    }
+    HIERON_TRY(Done done, carry_out(std::move(part), std::move(plan), asked, context));
+    all.push_back(std::move(done));
   }
-  return warnings;
+  return all;
+}
+
+Result<std::vector<Done>> merge_file(const Job& job, const Asked& asked, const Context& context) {
+  HIERON_TRY(const PlanOptions options, plan_options(asked, context));
+  HIERON_TRY(std::vector<Recipe> recipes, read_merges(job.recipe, asked.arithmetic));
+  if (!asked.intermediates.empty() && !asked.dry_run) {
+    return merge_by_folders(job, std::move(recipes), asked, options, context);
+  }
+  HIERON_TRY(std::shared_ptr<const Plan> plan, plan_documents(std::move(recipes), options));
+  HIERON_TRY(Done done, carry_out(job, std::move(plan), asked, context));
+  std::vector<Done> all;
+  all.push_back(std::move(done));
+  return all;
 }
 
 std::string text_of(const Done& done) {
   const Plan& plan = *done.plan;
   std::string text;
   for (const std::string& warning : plan.warnings) text += fmt::format("warning: {}\n", warning);
+  if (done.made_before) {
+    return text + fmt::format("{}: made before from the same recipe and inputs\n", done.job.out);
+  }
   if (!done.result) {
     return text +
            fmt::format("{}: {} tensors in {} shard{}, {}; {}; nothing was written (--dry-run)\n",
@@ -137,62 +220,36 @@ Json json_of(const Done& done) {
   out["bytes_written"] = done.result ? done.result->bytes_written : 0;
   out["resumed_shards"] = done.result ? done.result->resumed_shards : 0;
   out["files"] = std::move(files);
-  out["dry_run"] = !done.result;
+  out["seed"] = done.plan->seed;
+  out["made_before"] = done.made_before;
+  out["dry_run"] = !done.result && !done.made_before;
   out["warnings"] = done.plan->warnings;
   out["seconds"] = done.result ? done.result->seconds : 0;
   return out;
 }
 
 Outcome merge(const Asked& asked, const Context& context) {
-  if (asked.trust_remote_code) {
-    return usage_error(
-        "--trust-remote-code is refused: nothing that comes with a model is ever executed.");
-  }
+  if (asked.mergekit.forbidden) return usage_error(*asked.mergekit.forbidden);
   HIERON_TRY(const std::vector<Job> all, jobs(asked));
   std::string text;
   Json merges = Json::array();
-  for (const std::string& warning : flag_warnings(asked))
+  for (const std::string& warning : asked.mergekit.warnings) {
     text += fmt::format("warning: {}\n", warning);
+  }
   for (const Job& job : all) {
-    HIERON_TRY(const Done done, merge_one(job, asked, context));
-    text += text_of(done);
-    merges.push_back(json_of(done));
+    HIERON_TRY(const std::vector<Done> made, merge_file(job, asked, context));
+    for (const Done& done : made) {
+      text += text_of(done);
+      merges.push_back(json_of(done));
+    }
   }
   const Json json{{"schema", "hieron.merge/1"},
                   {"tool", {{"name", "hieron"}, {"version", HIERON_VERSION}}},
                   {"merges", std::move(merges)},
-                  {"warnings", flag_warnings(asked)}};
+                  {"warnings", asked.mergekit.warnings}};
   HIERON_CHECK(deliver(context.options, text,
                        json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n"));
   return 0;
-}
-
-// mergekit's own flags. Those about memory and devices have no meaning here.
-void add_mergekit_flags(CLI::App& command, Asked& asked) {
-  command.add_flag("--copy-tokenizer,!--no-copy-tokenizer", asked.copy_tokenizer,
-                   "Copy the tokenizer files (default)");
-  command.add_flag("--trust-remote-code", asked.trust_remote_code, "Refused")->group("");
-  const auto ignored = [&](const std::string& flag) {
-    command.add_flag_callback(flag, [&asked, flag] { asked.idle_flags.push_back(flag); })
-        ->group("");
-  };
-  for (const char* flag :
-       {"--allow-crimes", "--cuda", "--low-cpu-memory", "--lazy-unpickle", "--clone-tensors",
-        "--read-to-gpu", "--multi-gpu", "--gpu-rich", "--async-write", "--safe-serialization",
-        "--write-model-card", "--unsafe-truncate-embeddings"}) {
-    ignored(flag);
-  }
-  const auto ignored_value = [&](const std::string& flag) {
-    command
-        .add_option_function<std::string>(
-            flag, [&asked, flag](const std::string&) { asked.idle_flags.push_back(flag); })
-        ->group("");
-  };
-  for (const char* flag :
-       {"--random-seed", "--lora-merge-cache", "--lora-merge-dtype", "--transformers-cache",
-        "--device", "--num-threads", "--write-threads"}) {
-    ignored_value(flag);
-  }
 }
 
 }  // namespace
@@ -210,11 +267,15 @@ void add_merge(CLI::App& app, Context& context) {
       ->add_option("--arithmetic", asked->arithmetic,
                    "exact (default), mergekit-0.1.5, mergekit-0.1.4, …")
       ->type_name("NAME");
-  add_size_option(*command, "--out-shard-size", asked->shard_bytes,
-                  "Bytes of tensors in a shard (default: 5GB)");
+  command
+      ->add_option("-I,--intermediate-dir", asked->intermediates,
+                   "Write each named document of a recipe to a folder of its name in here")
+      ->type_name("DIR");
+  command->add_option("--out-path", asked->out_path, "OUT, as mergekit-multi spells it")->group("");
+  add_shard_size(*command, asked->shard_bytes);
   command->add_flag("--overwrite", asked->overwrite, "Replace the checkpoint in OUT");
   command->add_flag("--dry-run", asked->dry_run, "Check everything from headers, write nothing");
-  add_mergekit_flags(*command, *asked);
+  add_mergekit_flags(*command, asked->mergekit);
   on_run(*command, context, [asked, &context] { return merge(*asked, context); });
 }
 

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <vector>
@@ -26,8 +27,37 @@ std::string_view name(ParameterType type) {
       return "boolean";
     case ParameterType::kInteger:
       return "integer";
+    case ParameterType::kText:
+      return "text";
   }
   return "";
+}
+
+struct BaseUse {
+  std::string_view name, about;
+};
+
+BaseUse base_use(BaseModel base) {
+  switch (base) {
+    case BaseModel::kUnused:
+      return {"unused", "a model like any other; lends its configuration"};
+    case BaseModel::kMember:
+      return {"member", "one of the models; added to them if it is not listed"};
+    case BaseModel::kOptional:
+      return {"optional", "if given, the model whose differences are merged"};
+    case BaseModel::kRequired:
+      return {"required", "the model whose differences are merged"};
+  }
+  return {};
+}
+
+std::string models_text(const MethodInfo& about) {
+  const std::string_view besides = about.base == BaseModel::kRequired ? " besides the base" : "";
+  if (about.min_models == about.max_models) {
+    return fmt::format("{}{}", about.min_models, besides);
+  }
+  if (about.max_models >= 64) return fmt::format("{} or more{}", about.min_models, besides);
+  return fmt::format("{} to {}{}", about.min_models, about.max_models, besides);
 }
 
 std::string default_text(const ParameterInfo& parameter) {
@@ -38,10 +68,27 @@ std::string default_text(const ParameterInfo& parameter) {
   return "default " + shortest(*parameter.standard);
 }
 
+std::vector<std::string_view> lines(std::string_view text) {
+  std::vector<std::string_view> all;
+  while (!text.empty()) {
+    const size_t end = std::min(text.find('\n'), text.size());
+    all.push_back(text.substr(0, end));
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return all;
+}
+
 std::string text_of(const MethodInfo& about) {
-  std::string text = fmt::format("{}\n  {}\n\n  {}\n\n", about.name, about.summary, about.formula);
+  std::string text = fmt::format("{}\n  {}\n\n", about.name, about.summary);
+  for (const std::string_view line : lines(about.formula)) text += fmt::format("  {}\n", line);
+  text += fmt::format("\n  {:<12} {}\n  {:<12} {}: {}\n", "models", models_text(about),
+                      "base_model", base_use(about.base).name, base_use(about.base).about);
+  if (about.random) text += fmt::format("  {:<12} decides the random masks\n", "seed");
+  size_t width = 12;
+  for (const ParameterInfo& p : about.parameters) width = std::max(width, p.name.size());
+  if (!about.parameters.empty()) text += "\n  parameters\n";
   for (const ParameterInfo& p : about.parameters) {
-    text += fmt::format("  {:<12} {}, {}, {}: {}\n", p.name, name(p.type),
+    text += fmt::format("  {:<{}} {}, {}, {}: {}\n", p.name, width, name(p.type),
                         p.per_model ? "per model" : "for the merge", default_text(p), p.about);
   }
   return text + fmt::format("\n  {}\n", about.citation);
@@ -61,6 +108,10 @@ Json json_of(const MethodInfo& about) {
           {"summary", about.summary},
           {"formula", about.formula},
           {"citation", about.citation},
+          {"min_models", about.min_models},
+          {"max_models", about.max_models},
+          {"base_model", base_use(about.base).name},
+          {"random", about.random},
           {"parameters", std::move(parameters)}};
 }
 
@@ -89,9 +140,12 @@ Outcome list_methods(const std::string& wanted, const Context& context) {
     list.push_back(json_of(method->describe()));
   } else {
     for (const Method* method : methods()) {
-      text += fmt::format("{:<14} {}\n{:<14} {}\n", method->describe().name,
-                          method->describe().summary, "", method->describe().formula);
-      list.push_back(json_of(method->describe()));
+      const MethodInfo& about = method->describe();
+      text += fmt::format("{:<17} {}\n", about.name, about.summary);
+      for (const std::string_view line : lines(about.formula)) {
+        text += fmt::format("{:<17} {}\n", "", line);
+      }
+      list.push_back(json_of(about));
     }
     text += arithmetics_text();
   }

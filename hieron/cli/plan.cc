@@ -6,8 +6,11 @@
 #include <memory>
 
 #include "hieron/cli/command.h"
+#include "hieron/cli/mergekit_flags.h"
+#include "hieron/cli/recipe_file.h"
 #include "hieron/core/text.h"
 #include "hieron/merge/plan.h"
+#include "hieron/merge/plan_documents.h"
 
 namespace hieron {
 namespace {
@@ -19,7 +22,7 @@ constexpr const char* kExample =
 struct Asked {
   std::string recipe;
   std::optional<std::string> arithmetic;
-  std::optional<uint64_t> shard_bytes;
+  std::optional<uint64_t> shard_bytes, random_seed;
 };
 
 constexpr size_t kShown = 12;
@@ -76,11 +79,12 @@ std::string text_of(const Plan& plan) {
 }
 
 Outcome plan_recipe(const Asked& asked, const Context& context) {
-  HIERON_TRY(Recipe recipe, read_recipe(asked.recipe, asked.arithmetic.value_or("")));
+  HIERON_TRY(std::vector<Recipe> recipes, read_merges(asked.recipe, asked.arithmetic));
   PlanOptions options;
   options.arithmetic = asked.arithmetic;
   if (asked.shard_bytes) options.shard_bytes = *asked.shard_bytes;
-  HIERON_TRY(const std::shared_ptr<const Plan> plan, make_plan(std::move(recipe), options));
+  options.seed = asked.random_seed;
+  HIERON_TRY(const std::shared_ptr<const Plan> plan, plan_documents(std::move(recipes), options));
   const bool wants_json = !context.options.json.empty();
   HIERON_CHECK(
       deliver(context.options, text_of(*plan), wants_json ? plan->to_json() : std::string()));
@@ -99,8 +103,8 @@ void add_plan(CLI::App& app, Context& context) {
       ->add_option("--arithmetic", asked->arithmetic,
                    "exact (default), mergekit-0.1.5, mergekit-0.1.4, …")
       ->type_name("NAME");
-  add_size_option(*command, "--out-shard-size", asked->shard_bytes,
-                  "Bytes of tensors in a shard (default: 5GB)");
+  add_random_seed(*command, asked->random_seed);
+  add_shard_size(*command, asked->shard_bytes);
   on_run(*command, context, [asked, &context] { return plan_recipe(*asked, context); });
 }
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <sys/random.h>
 
+#include <algorithm>
 #include <cassert>
 #include <cstring>
 
@@ -80,6 +81,18 @@ uint64_t Prf::below(uint64_t counter, uint64_t n) const {
 
 double Prf::uniform(uint64_t counter) const {
   return static_cast<double>(at(counter) >> 11) * 0x1p-53;
+}
+
+void Prf::fill(uint64_t first, std::span<uint32_t> out) const {
+  for (size_t i = 0; i < out.size();) {
+    const uint64_t counter = (first + i) / 4;
+    const size_t skip = (first + i) % 4, n = std::min<size_t>(4 - skip, out.size() - i);
+    const auto words = philox4x32_10({static_cast<uint32_t>(counter),
+                                      static_cast<uint32_t>(counter >> 32), domain_[0], domain_[1]},
+                                     key_);
+    for (size_t j = 0; j < n; ++j) out[i + j] = words[skip + j];
+    i += n;
+  }
 }
 
 }  // namespace hieron

@@ -6,6 +6,7 @@
 
 #include <array>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -30,6 +31,9 @@ class Prf {
   uint64_t below(uint64_t counter,
                  uint64_t n) const;        // uniform in [0, n), bias below 2^-64·n; n >= 1
   double uniform(uint64_t counter) const;  // [0, 1), 53 bits
+  // Uniform 32 bits each, out[i] for place first + i: four places share a counter. In bulk, about a
+  // nanosecond each.
+  void fill(uint64_t first, std::span<uint32_t> out) const;
 
  private:
   std::array<uint32_t, 2> key_;

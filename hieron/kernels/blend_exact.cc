@@ -26,6 +26,7 @@
 #include "hieron/kernels/decode_on.h"
 #include "hieron/kernels/exact_sum.h"
 #include "hieron/kernels/lanes.h"
+#include "hieron/kernels/tracked_sum.h"
 
 namespace hieron {
 namespace {
@@ -39,37 +40,6 @@ constexpr double kUncertain = std::numeric_limits<double>::quiet_NaN();
 bool comfortable(double x) { return x == 0 || (std::fabs(x) > 0x1p-400 && std::fabs(x) < 0x1p400); }
 
 // ---- a sum with its errors ----
-
-// Knuth's two-sum: a + b = the result + error, exactly.
-HIERON_INLINE double two_sum(double a, double b, double& error) {
-  const double sum = a + b;
-  const double b_part = sum - a;
-  error = (a - (sum - b_part)) + (b - b_part);
-  return sum;
-}
-
-// hi + lo + (what was lost) is the exact sum, and |what was lost| is at most `lost`, up to the
-// roundings of `lost` itself.
-struct TrackedSum {
-  double hi = 0, lo = 0, lost = 0;
-
-  HIERON_INLINE void add_product(double a, double b) {
-    const double product = a * b;
-    double error;
-    hi = two_sum(hi, product, error);
-    add_small(error);
-    add_small(__builtin_fma(a, b, -product));
-  }
-  HIERON_INLINE double value() const { return hi + lo; }
-  HIERON_INLINE double bound() const { return lost * (1 + 0x1p-30); }
-
- private:
-  HIERON_INLINE void add_small(double x) {
-    double error;
-    lo = two_sum(lo, x, error);
-    lost += std::fabs(error);
-  }
-};
 
 // ---- one element, whatever it takes (tier 3) ----
 

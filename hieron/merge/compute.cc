@@ -4,12 +4,13 @@
 #include <cstring>
 
 #include "hieron/kernels/decode.h"
+#include "hieron/merge/mergekit/replay_work.h"
 #include "hieron/walk/walk.h"
 
 namespace hieron {
 namespace {
 
-constexpr size_t kPiece = 4 * kLeaf;  // elements converted at a time: stays in a core's cache
+constexpr uint64_t kPiece = 4 * kLeaf;  // elements converted at a time: stays in a core's cache
 
 size_t width(DType dtype) { return static_cast<size_t>(info(dtype).bits) / 8; }
 
@@ -22,101 +23,107 @@ void convert(DType from, const std::byte* in, DType to, std::byte* out, size_t c
   encode(to, values, out);
 }
 
-bool needs_cast(const PlannedTensor& tensor, size_t input) {
-  return tensor.cast_first && tensor.inputs[input].tensor->dtype != tensor.working;
+TensorTask task_of(const Plan& plan, const PlannedTensor& tensor) {
+  TensorTask task{.name = tensor.name,
+                  .shape = tensor.shape(),
+                  .elements = tensor.elements,
+                  .parameters = tensor.parameters,
+                  .inputs = {},
+                  .base = tensor.base,
+                  .out = tensor.returned,
+                  .arithmetic = tensor.arithmetic,
+                  .seed = plan.seed};
+  for (const PlannedInput& input : tensor.inputs) {
+    task.inputs.push_back(tensor.cast_first ? tensor.working : input.tensor->dtype);
+  }
+  return task;
 }
 
-bool converts(const PlannedTensor& tensor) {
-  if (tensor.cast_first && tensor.working != tensor.dtype) return true;
-  for (size_t k = 0; k < tensor.inputs.size(); ++k) {
-    if (needs_cast(tensor, k)) return true;
+std::unique_ptr<TensorWork> start(const Plan& plan, const PlannedTensor& tensor) {
+  if (tensor.rule != Rule::kMerged) return nullptr;
+  if (tensor.replay) {
+    return mergekit::replay_work(*tensor.replay, tensor.method->describe().name,
+                                 task_of(plan, tensor), tensor.working, tensor.first_word);
   }
-  return false;
-}
-
-// Operands for elements [first, first + count), cast to the working dtype where that comes first.
-std::span<const Operand> operands(const PlannedTensor& tensor,
-                                  std::span<const std::byte* const> data, size_t first,
-                                  size_t count, ComputeScratch& scratch) {
-  scratch.operands.clear();
-  const size_t stride = count * width(tensor.working);
-  scratch.cast.resize(std::max(scratch.cast.size(), stride * data.size()));
-  for (size_t k = 0; k < data.size(); ++k) {
-    const DType stored = tensor.inputs[k].tensor->dtype;
-    const std::byte* in = data[k] + first * width(stored);
-    if (!needs_cast(tensor, k)) {
-      scratch.operands.push_back({stored, in});
-      continue;
-    }
-    std::byte* cast = scratch.cast.data() + k * stride;
-    convert(stored, in, tensor.working, cast, count, scratch.wide);
-    scratch.operands.push_back({tensor.working, cast});
-  }
-  return scratch.operands;
-}
-
-void compute_piece(const Method& method, const PlannedTensor& tensor,
-                   std::span<const double> statistics, std::span<const std::byte* const> data,
-                   size_t first, size_t count, std::byte* out, ComputeScratch& scratch) {
-  const auto inputs = operands(tensor, data, first, count, scratch);
-  std::byte* target = out + first * width(tensor.dtype);
-  if (!tensor.cast_first || tensor.working == tensor.dtype) {
-    method.apply(*tensor.parameters, statistics, tensor.arithmetic, inputs, tensor.dtype, target,
-                 count, scratch.blend);
-    return;
-  }
-  scratch.worked.resize(std::max(scratch.worked.size(), count * width(tensor.working)));
-  method.apply(*tensor.parameters, statistics, tensor.arithmetic, inputs, tensor.working,
-               scratch.worked.data(), count, scratch.blend);
-  convert(tensor.working, scratch.worked.data(), tensor.dtype, target, count, scratch.wide);
+  return tensor.method->start(task_of(plan, tensor));
 }
 
 }  // namespace
 
-void compute(const Method& method, const PlannedTensor& tensor, std::span<const double> statistics,
-             std::span<const std::byte* const> data, size_t count, std::byte* out,
-             ComputeScratch& scratch) {
-  if (tensor.rule == Rule::kCopied) {
-    std::memcpy(out, data[0], count * static_cast<size_t>(info(tensor.dtype).bits) / 8);
+Computation::Computation(const Plan& plan, const PlannedTensor& tensor)
+    : tensor_(tensor), work_(start(plan, tensor)) {}
+
+bool Computation::needs_cast(size_t input) const {
+  return tensor_.cast_first && tensor_.inputs[input].tensor->dtype != tensor_.working;
+}
+
+bool Computation::converts() const {
+  if (tensor_.returned != tensor_.dtype) return true;
+  for (size_t k = 0; k < tensor_.inputs.size(); ++k) {
+    if (needs_cast(k)) return true;
+  }
+  return false;
+}
+
+// Where elements are converted, a few at a time; else all at once.
+uint64_t Computation::step() const {
+  if (!converts()) return UINT64_MAX;
+  const uint64_t grain = std::max<uint64_t>(1, work_->grain());
+  return std::max<uint64_t>(1, kPiece / grain) * grain;
+}
+
+// Operands for elements [first, first + count) of a block, cast to the working dtype where that
+// comes first.
+std::span<const Operand> Computation::operands(std::span<const std::byte* const> data, size_t first,
+                                               size_t count, ComputeScratch& scratch) const {
+  scratch.operands.clear();
+  const size_t stride = count * width(tensor_.working);
+  scratch.cast.resize(std::max(scratch.cast.size(), stride * data.size()));
+  for (size_t k = 0; k < data.size(); ++k) {
+    const DType stored = tensor_.inputs[k].tensor->dtype;
+    const std::byte* in = data[k] + first * width(stored);
+    if (!needs_cast(k)) {
+      scratch.operands.push_back({stored, in});
+      continue;
+    }
+    std::byte* cast = scratch.cast.data() + k * stride;
+    convert(stored, in, tensor_.working, cast, count, scratch.wide);
+    scratch.operands.push_back({tensor_.working, cast});
+  }
+  return scratch.operands;
+}
+
+void Computation::look(uint64_t first, size_t count, std::span<const std::byte* const> data,
+                       ComputeScratch& scratch) {
+  const uint64_t most = step();
+  for (size_t at = 0; at < count;) {
+    const size_t n = std::min<uint64_t>(most, count - at);
+    work_->look({first + at, n, operands(data, at, n, scratch)}, scratch.work);
+    at += n;
+  }
+}
+
+void Computation::apply(uint64_t first, size_t count, std::span<const std::byte* const> data,
+                        std::byte* out, ComputeScratch& scratch) const {
+  if (!work_) {
+    std::memcpy(out, data[0], count * width(tensor_.dtype));
     return;
   }
-  const size_t step = converts(tensor) ? kPiece : std::max<size_t>(count, 1);
-  for (size_t first = 0; first < count; first += step) {
-    compute_piece(method, tensor, statistics, data, first, std::min(step, count - first), out,
-                  scratch);
-  }
-}
-
-void leaf_statistics(const Method& method, const PlannedTensor& tensor,
-                     std::span<const std::byte* const> data, size_t count, std::span<double> leaves,
-                     ComputeScratch& scratch) {
-  const size_t size = statistics_size(method, tensor);
-  size_t leaf = 0;
-  for (size_t first = 0; first < count; first += kLeaf, ++leaf) {
-    const size_t n = std::min<size_t>(kLeaf, count - first);
-    method.statistics(operands(tensor, data, first, n, scratch), n,
-                      leaves.subspan(leaf * size, size));
-  }
-}
-
-size_t statistics_size(const Method& method, const PlannedTensor& tensor) {
-  return tensor.rule == Rule::kMerged ? method.statistics_size(tensor.inputs.size()) : 0;
-}
-
-std::vector<double> total_statistics(std::span<const double> leaves, size_t size) {
-  std::vector<double> sums(leaves.begin(), leaves.end());
-  for (size_t n = leaves.size() / size; n > 1; n = (n + 1) / 2) {
-    for (size_t i = 0; i < n / 2; ++i) {
-      for (size_t j = 0; j < size; ++j) {
-        sums[i * size + j] = sums[2 * i * size + j] + sums[(2 * i + 1) * size + j];
-      }
+  const bool direct = tensor_.returned == tensor_.dtype;
+  const uint64_t most = step();
+  for (size_t at = 0; at < count;) {
+    const size_t n = std::min<uint64_t>(most, count - at);
+    const Piece piece{first + at, n, operands(data, at, n, scratch)};
+    std::byte* target = out + at * width(tensor_.dtype);
+    if (direct) {
+      work_->apply(piece, target, scratch.work);
+    } else {
+      scratch.worked.resize(std::max(scratch.worked.size(), n * width(tensor_.returned)));
+      work_->apply(piece, scratch.worked.data(), scratch.work);
+      convert(tensor_.returned, scratch.worked.data(), tensor_.dtype, target, n, scratch.wide);
     }
-    if (n % 2 == 1) {
-      for (size_t j = 0; j < size; ++j) sums[n / 2 * size + j] = sums[(n - 1) * size + j];
-    }
+    at += n;
   }
-  sums.resize(size);
-  return sums;
 }
 
 }  // namespace hieron

@@ -1,10 +1,12 @@
 #include "hieron/merge/computed.h"
 
 #include <algorithm>
+#include <cstring>
 #include <mutex>
 #include <vector>
 
 #include "hieron/merge/compute.h"
+#include "hieron/merge/plan_documents.h"
 #include "hieron/merge/recipe.h"
 #include "hieron/merge/walk_rows.h"
 #include "hieron/walk/walk.h"
@@ -12,12 +14,13 @@
 namespace hieron {
 namespace {
 
-constexpr uint64_t kChunk = 64 * kLeaf;  // elements gathered at a time for statistics
+constexpr uint64_t kChunk = 64 * kLeaf;  // elements looked at in one go
 
 // Memory of one read; returned for the next one.
 struct Workspace {
   std::vector<std::vector<std::byte>> inputs;
   std::vector<const std::byte*> data;
+  std::vector<std::byte> out;
   ComputeScratch scratch;
 };
 
@@ -51,13 +54,22 @@ class PlannedResult final : public ComputedTensor {
       : source_(std::move(source)), tensor_(tensor) {}
 
   Status read(uint64_t first, std::span<std::byte> out) const override {
-    const uint64_t count = out.size() * 8 / static_cast<uint64_t>(info(tensor_.dtype).bits);
-    HIERON_CHECK(gather_statistics());
+    const uint64_t width = static_cast<uint64_t>(info(tensor_.dtype).bits) / 8;
+    const uint64_t count = out.size() / width;
+    HIERON_CHECK(prepare());
     auto workspace = source_->take();
-    Status done = fetch(first, count, *workspace);
-    if (done) {
-      compute(*source_->plan().method, tensor_, statistics_, workspace->data, count, out.data(),
-              workspace->scratch);
+    // Whole grains around what is wanted.
+    const uint64_t grain = std::max<uint64_t>(1, computation_->grain());
+    const uint64_t low = first / grain * grain;
+    const uint64_t high = std::min((first + count + grain - 1) / grain * grain, tensor_.elements);
+    Status done = fetch(low, high - low, *workspace);
+    if (done && low == first && high == first + count) {
+      computation_->apply(low, count, workspace->data, out.data(), workspace->scratch);
+    } else if (done) {
+      workspace->out.resize((high - low) * width);
+      computation_->apply(low, high - low, workspace->data, workspace->out.data(),
+                          workspace->scratch);
+      std::memcpy(out.data(), workspace->out.data() + (first - low) * width, out.size());
     }
     source_->give_back(std::move(workspace));
     return done;
@@ -80,31 +92,31 @@ class PlannedResult final : public ComputedTensor {
     return {};
   }
 
-  // Once, by whoever comes first; the others wait.
-  Status gather_statistics() const {
-    const size_t size = statistics_size(*source_->plan().method, tensor_);
-    if (size == 0) return {};
+  // The passes before the last, once, by whoever comes first; the others wait.
+  Status prepare() const {
     const std::lock_guard lock(mutex_);
-    if (!statistics_.empty()) return {};
-    std::vector<double> leaves((tensor_.elements + kLeaf - 1) / kLeaf * size);
+    if (computation_) return {};
+    auto computation = std::make_unique<Computation>(source_->plan(), tensor_);
     auto workspace = source_->take();
-    for (uint64_t first = 0; first < tensor_.elements; first += kChunk) {
-      const uint64_t count = std::min(kChunk, tensor_.elements - first);
-      HIERON_CHECK(fetch(first, count, *workspace));
-      leaf_statistics(
-          *source_->plan().method, tensor_, workspace->data, count,
-          std::span(leaves).subspan(first / kLeaf * size, (count + kLeaf - 1) / kLeaf * size),
-          workspace->scratch);
+    const uint64_t grain = std::max<uint64_t>(1, computation->grain());
+    const uint64_t chunk = std::max<uint64_t>(1, kChunk / grain) * grain;
+    while (computation->wants_pass()) {
+      for (uint64_t first = 0; first < tensor_.elements; first += chunk) {
+        const uint64_t count = std::min(chunk, tensor_.elements - first);
+        HIERON_CHECK(fetch(first, count, *workspace));
+        computation->look(first, count, workspace->data, workspace->scratch);
+      }
+      HIERON_CHECK(computation->end_pass());
     }
     source_->give_back(std::move(workspace));
-    statistics_ = total_statistics(leaves, size);
+    computation_ = std::move(computation);
     return {};
   }
 
   const std::shared_ptr<const Source> source_;
   const PlannedTensor& tensor_;  // the source's plan owns it
   mutable std::mutex mutex_;
-  mutable std::vector<double> statistics_;
+  mutable std::unique_ptr<Computation> computation_;
 };
 
 }  // namespace
@@ -132,8 +144,8 @@ Result<std::shared_ptr<const Checkpoint>> computed_checkpoint(
 }
 
 Result<std::shared_ptr<const Checkpoint>> open_recipe(const std::string& path) {
-  HIERON_TRY(Recipe recipe, read_recipe(path));
-  HIERON_TRY(std::shared_ptr<const Plan> plan, make_plan(std::move(recipe)));
+  HIERON_TRY(std::vector<Recipe> recipes, read_recipes(path));
+  HIERON_TRY(std::shared_ptr<const Plan> plan, plan_documents(std::move(recipes)));
   return computed_checkpoint(plan);
 }
 

@@ -11,8 +11,8 @@
 
 namespace hieron {
 
-// Tensors of the plan as ComputedTensors. Element-wise methods compute any range; a method with
-// whole-tensor statistics gathers them once per tensor, when the tensor is first read. Reads are
+// Tensors of the plan as ComputedTensors. Element-wise methods compute any range; a method that
+// looks at the whole tensor first does so once, when the tensor is first read. Reads are
 // thread-safe.
 Result<std::shared_ptr<const Checkpoint>> computed_checkpoint(
     const std::shared_ptr<const Plan>& plan);

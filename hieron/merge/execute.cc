@@ -30,40 +30,29 @@ namespace fs = std::filesystem;
 constexpr uint64_t kPage = 4096;
 constexpr uint64_t kMaxPiece = 4u << 20;  // bytes read, and written, at a time
 constexpr uint64_t kMaxCompanionBytes = 256u << 20;
+constexpr uint64_t kGroupBytes = 256u << 20;  // of inputs that are read more than once
 constexpr uint64_t kSmallFiles = 64u << 20;  // room left for everything but the shards
 
-// First pass, for methods that need figures of whole tensors: gathers the leaves of every tensor of
-// a shard.
-class StatisticsVisitor final : public Visitor {
+// The tensors of a shard that are worked on together, as rows of a walk.
+struct Group {
+  uint32_t first;  // into Plan::tensors
+  WalkRows rows;
+  std::vector<std::unique_ptr<Computation>> computations;  // one per tensor
+};
+
+// The passes before the last: shows the tensors that want it to their computations.
+class LookVisitor final : public Visitor {
  public:
-  StatisticsVisitor(const Plan& plan, uint32_t first, const WalkRows& rows, unsigned workers)
-      : plan_(plan), first_(first), rows_(rows), workers_(workers), leaves_(rows.rows.size()) {
-    for (size_t i = 0; i < leaves_.size(); ++i) {
-      const size_t size = statistics_size(*plan.method, tensor(i));
-      leaves_[i].resize((tensor(i).elements + kLeaf - 1) / kLeaf * size);
-    }
-  }
+  LookVisitor(std::span<Computation* const> computations,
+              std::span<const std::vector<uint32_t>> input_models, unsigned workers)
+      : computations_(computations), input_models_(input_models), workers_(workers) {}
 
   Status visit(const Block& block, unsigned worker) override {
-    const size_t size = statistics_size(*plan_.method, tensor(block.row));
-    if (size == 0 || block.count == 0) return {};
     Worker& own = workers_[worker];
     own.data.clear();
-    for (uint32_t model : rows_.input_models[block.row]) own.data.push_back(block.data[model]);
-    const size_t count = (block.count + kLeaf - 1) / kLeaf * size;
-    leaf_statistics(*plan_.method, tensor(block.row), own.data, block.count,
-                    std::span(leaves_[block.row]).subspan(block.first / kLeaf * size, count),
-                    own.scratch);
+    for (uint32_t model : input_models_[block.row]) own.data.push_back(block.data[model]);
+    computations_[block.row]->look(block.first, block.count, own.data, own.scratch);
     return {};
-  }
-
-  std::vector<std::vector<double>> totals() const {
-    std::vector<std::vector<double>> sums(leaves_.size());
-    for (size_t i = 0; i < sums.size(); ++i) {
-      const size_t size = statistics_size(*plan_.method, tensor(i));
-      if (size > 0) sums[i] = total_statistics(leaves_[i], size);
-    }
-    return sums;
   }
 
  private:
@@ -71,40 +60,34 @@ class StatisticsVisitor final : public Visitor {
     ComputeScratch scratch;
     std::vector<const std::byte*> data;
   };
-  const PlannedTensor& tensor(size_t row) const { return plan_.tensors[first_ + row]; }
-
-  const Plan& plan_;
-  const uint32_t first_;
-  const WalkRows& rows_;
+  const std::span<Computation* const> computations_;
+  const std::span<const std::vector<uint32_t>> input_models_;
   std::vector<Worker> workers_;
-  std::vector<std::vector<double>> leaves_;
 };
 
-// Second pass: computes blocks side by side, writes and hashes them in order.
+// The last pass: computes blocks side by side, writes and hashes them in order.
 class MergeVisitor final : public Visitor {
  public:
-  MergeVisitor(const Plan& plan, uint32_t first, const WalkRows& rows, unsigned workers,
-               std::vector<std::vector<double>> statistics, ShardWriter& writer)
+  MergeVisitor(const Plan& plan, const Group& group, unsigned workers, ShardWriter& writer)
       : plan_(plan),
-        first_(first),
-        rows_(rows),
-        statistics_(std::move(statistics)),
+        group_(group),
         writer_(writer),
         must_be_finite_(!casts_first(plan.arithmetic)),
         workers_(workers) {}
 
   Status visit(const Block& block, unsigned worker) override {
-    const PlannedTensor& tensor = plan_.tensors[first_ + block.row];
+    const PlannedTensor& tensor = tensor_of(block);
+    if (tensor.rule == Rule::kCopied) return {};
     Worker& own = workers_[worker];
     own.data.clear();
-    for (uint32_t model : rows_.input_models[block.row]) own.data.push_back(block.data[model]);
-    if (tensor.rule == Rule::kCopied) return {};
+    for (uint32_t model : group_.rows.input_models[block.row]) {
+      own.data.push_back(block.data[model]);
+    }
     const size_t bytes = bytes_of(tensor, block);
     if (own.out.size() < own.made + bytes) own.out.resize(own.made + bytes);
     std::byte* out = own.out.data() + own.made;
     own.made += bytes;
-    compute(*plan_.method, tensor, statistics_of(block.row), own.data, block.count, out,
-            own.scratch);
+    group_.computations[block.row]->apply(block.first, block.count, own.data, out, own.scratch);
     if (must_be_finite_ && count_non_finite(tensor.dtype, out, block.count) > 0) {
       return not_finite(tensor, block, own, out);
     }
@@ -113,10 +96,10 @@ class MergeVisitor final : public Visitor {
 
   bool wants_order() const override { return true; }
   Status in_order(const Block& block, unsigned worker) override {
-    const PlannedTensor& tensor = plan_.tensors[first_ + block.row];
+    const PlannedTensor& tensor = tensor_of(block);
     const size_t bytes = bytes_of(tensor, block);
     if (tensor.rule == Rule::kCopied) {
-      return writer_.append({block.data[rows_.input_models[block.row].front()], bytes});
+      return writer_.append({block.data[group_.rows.input_models[block.row].front()], bytes});
     }
     Worker& own = workers_[worker];
     const std::byte* out = own.out.data() + own.written;
@@ -133,12 +116,12 @@ class MergeVisitor final : public Visitor {
     size_t made = 0, written = 0;  // bytes of them
   };
 
-  static size_t bytes_of(const PlannedTensor& tensor, const Block& block) {
-    return block.count * static_cast<uint64_t>(info(tensor.dtype).bits) / 8;
+  const PlannedTensor& tensor_of(const Block& block) const {
+    return plan_.tensors[group_.first + block.row];
   }
 
-  std::span<const double> statistics_of(uint32_t row) const {
-    return statistics_.empty() ? std::span<const double>() : std::span(statistics_[row]);
+  static size_t bytes_of(const PlannedTensor& tensor, const Block& block) {
+    return block.count * static_cast<uint64_t>(info(tensor.dtype).bits) / 8;
   }
 
   Status not_finite(const PlannedTensor& tensor, const Block& block, const Worker& own,
@@ -159,9 +142,7 @@ class MergeVisitor final : public Visitor {
   }
 
   const Plan& plan_;
-  const uint32_t first_;
-  const WalkRows& rows_;
-  const std::vector<std::vector<double>> statistics_;
+  const Group& group_;
   ShardWriter& writer_;
   const bool must_be_finite_;
   std::vector<Worker> workers_;
@@ -260,34 +241,69 @@ class Execution {
       result_.files.push_back(done->second);
       return {};
     }
-    const WalkRows rows = walk_rows(plan_, shard.first, shard.count);
-    const unsigned workers = worker_count(options_.walk);
-    HIERON_TRY(auto statistics, gather_statistics(shard, rows, workers));
     HIERON_TRY(const std::unique_ptr<ShardWriter> writer,
                ShardWriter::create(part(shard), shard.bytes, piece_bytes()));
     HIERON_CHECK(writer->append(std::as_bytes(std::span(shard.header))));
-    MergeVisitor visitor(plan_, shard.first, rows, workers, std::move(statistics), *writer);
-    HIERON_TRY(const WalkStats stats,
-               walk(rows.models, rows.rows, Selection::everything(), visitor, walk_options()));
+    const uint32_t end = shard.first + shard.count;
+    for (uint32_t first = shard.first; first < end;) {
+      Group group = start_group(first, end);
+      HIERON_CHECK(take_passes(group));
+      MergeVisitor visitor(plan_, group, worker_count(options_.walk), *writer);
+      HIERON_CHECK(walk_over(group.rows.models, group.rows.rows, visitor));
+      first += static_cast<uint32_t>(group.computations.size());
+    }
     HIERON_TRY(std::string hash, writer->finish());
-    result_.bytes_read += stats.bytes_read;
     result_.bytes_written += shard.bytes;
     result_.files.push_back({shard.name, shard.bytes, std::move(hash)});
     return journal_->add(result_.files.back());
   }
 
-  Result<std::vector<std::vector<double>>> gather_statistics(const PlannedShard& shard,
-                                                             const WalkRows& rows,
-                                                             unsigned workers) {
-    const auto tensors = std::span(plan_.tensors).subspan(shard.first, shard.count);
-    const bool wanted = std::ranges::any_of(
-        tensors, [&](const PlannedTensor& t) { return statistics_size(*plan_.method, t) > 0; });
-    if (!wanted) return {};
-    StatisticsVisitor visitor(plan_, shard.first, rows, workers);
+  // As many tensors as may be under way together: all that need no pass before the last, but not
+  // so many of the others that what was read for one pass is gone before the next.
+  Group start_group(uint32_t first, uint32_t end) const {
+    Group group{.first = first, .rows = {}, .computations = {}};
+    uint64_t bytes = 0;
+    for (uint32_t i = first; i < end; ++i) {
+      const PlannedTensor& tensor = plan_.tensors[i];
+      auto computation = std::make_unique<Computation>(plan_, tensor);
+      if (computation->wants_pass()) {
+        for (const PlannedInput& input : tensor.inputs) bytes += input.tensor->bytes();
+        bytes += computation->held();
+        if (!group.computations.empty() && bytes > kGroupBytes) break;
+      }
+      group.computations.push_back(std::move(computation));
+    }
+    group.rows = walk_rows(plan_, first, static_cast<uint32_t>(group.computations.size()));
+    for (size_t i = 0; i < group.computations.size(); ++i) {
+      group.rows.rows[i].grain = group.computations[i]->grain();
+    }
+    return group;
+  }
+
+  Status take_passes(Group& group) {
+    for (;;) {
+      std::vector<Computation*> wanting;
+      std::vector<Row> rows;
+      std::vector<std::vector<uint32_t>> input_models;
+      for (size_t i = 0; i < group.computations.size(); ++i) {
+        if (!group.computations[i]->wants_pass()) continue;
+        wanting.push_back(group.computations[i].get());
+        rows.push_back(group.rows.rows[i]);
+        input_models.push_back(group.rows.input_models[i]);
+      }
+      if (wanting.empty()) return {};
+      LookVisitor visitor(wanting, input_models, worker_count(options_.walk));
+      HIERON_CHECK(walk_over(group.rows.models, rows, visitor));
+      for (Computation* computation : wanting) HIERON_CHECK(computation->end_pass());
+    }
+  }
+
+  Status walk_over(std::span<const Checkpoint* const> models, std::span<const Row> rows,
+                   Visitor& visitor) {
     HIERON_TRY(const WalkStats stats,
-               walk(rows.models, rows.rows, Selection::everything(), visitor, walk_options()));
+               walk(models, rows, Selection::everything(), visitor, walk_options()));
     result_.bytes_read += stats.bytes_read;
-    return visitor.totals();
+    return {};
   }
 
   Status write_small(const std::string& name, std::string_view text) {

@@ -15,6 +15,7 @@
 #include "hieron/core/hash.h"
 #include "hieron/io/faulty_file.h"
 #include "hieron/merge/computed.h"
+#include "hieron/merge/methods/leaf_sums.h"
 #include "hieron/merge/scratch_checkpoint.h"
 
 namespace hieron {
@@ -287,6 +288,39 @@ TEST(Manifest, DoesNotLeadOutOfTheFolder) {
 // ---- the frame of two passes, with a method made for this test: each model's tensor scaled to
 // norm one, averaged
 
+class NormScaledWork final : public TensorWork {
+ public:
+  explicit NormScaledWork(const TensorTask& task)
+      : out_(task.out), sums_(task.elements, kLeaf, task.inputs.size()) {}
+
+  bool wants_pass() const override { return weights_.empty(); }
+  void look(const Piece& piece, WorkScratch&) override {
+    sums_.each_leaf(piece, [&](size_t first, size_t count, std::span<double> leaf) {
+      std::vector<double> values(count);
+      for (size_t k = 0; k < piece.operands.size(); ++k) {
+        decode(piece.operands[k].dtype, piece.operands[k].data + first * sizeof(float),
+               std::span<double>(values));
+        for (double v : values) leaf[k] += v * v;
+      }
+    });
+  }
+  Status end_pass() override {
+    for (double squares : sums_.total()) {
+      weights_.push_back(1 / std::sqrt(squares) / static_cast<double>(sums_.size()));
+    }
+    return {};
+  }
+  void apply(const Piece& piece, std::byte* out, WorkScratch& scratch) const override {
+    blend(Arithmetic::kExact, {weights_, false}, piece.operands, out_, out, piece.count,
+          scratch.blend);
+  }
+
+ private:
+  const DType out_;
+  LeafSums sums_;
+  std::vector<double> weights_;
+};
+
 class NormScaled final : public Method {
  public:
   const MethodInfo& describe() const override {
@@ -299,23 +333,8 @@ class NormScaled final : public Method {
                                   .max_models = 8};
     return about;
   }
-  size_t statistics_size(size_t models) const override { return models; }
-  void statistics(std::span<const Operand> operands, size_t count,
-                  std::span<double> leaf) const override {
-    std::vector<double> values(count);
-    for (size_t k = 0; k < operands.size(); ++k) {
-      decode(operands[k].dtype, operands[k].data, std::span<double>(values));
-      leaf[k] = 0;
-      for (double v : values) leaf[k] += v * v;
-    }
-  }
-  void apply(const TensorParameters&, std::span<const double> statistics, Arithmetic arithmetic,
-             std::span<const Operand> operands, DType dtype, std::byte* out, size_t count,
-             BlendScratch& scratch) const override {
-    Combination sum{{}, false};
-    for (double squares : statistics)
-      sum.weights.push_back(1 / std::sqrt(squares) / double(operands.size()));
-    blend(arithmetic, sum, operands, dtype, out, count, scratch);
+  std::unique_ptr<TensorWork> start(const TensorTask& task) const override {
+    return std::make_unique<NormScaledWork>(task);
   }
 };
 

@@ -11,8 +11,8 @@
 namespace hieron {
 namespace {
 
-// What a version of mergekit does: one row for each method and working dtype that is replayed bit
-// for bit.
+// What a version of mergekit does, where a model of kernels/arithmetic.h does the same: computed
+// piece by piece. All else is replayed op by op (mergekit/replay.h).
 struct Behaviour {
   std::string_view version, method;
   DType working;
@@ -53,17 +53,40 @@ std::unexpected<Error> unknown_name(std::string_view name) {
 
 }  // namespace
 
-Result<Arithmetic> resolve(std::string_view name, std::string_view method, DType working) {
-  if (const auto generic = parse_arithmetic(name)) return *generic;
-  bool version_known = false;
-  for (const Behaviour& row : kBehaviours) {
-    if (row.version != name) continue;
-    version_known = true;
-    if (row.method == method && row.working == working) return row.arithmetic;
+std::optional<mergekit::Version> mergekit_version(std::string_view name) {
+  if (name == kVersions[0]) return mergekit::Version::k014;
+  if (name == kVersions[1]) return mergekit::Version::k015;
+  return std::nullopt;
+}
+
+Status check_arithmetic_name(std::string_view name) {
+  if (parse_arithmetic(name) || mergekit_version(name)) return {};
+  return unknown_name(name);
+}
+
+Result<Generation> resolve(std::string_view name, const MethodInfo& method, DType working) {
+  HIERON_CHECK(check_arithmetic_name(name));
+  if (const auto generic = parse_arithmetic(name)) {
+    if (*generic == Arithmetic::kExact || method.weighted_sum) {
+      return Generation{.arithmetic = *generic, .replay = std::nullopt};
+    }
+    return refuse(fmt::format(
+        "{} is an arithmetic of weighted sums, which {} is not; use exact or mergekit-0.1.5.", name,
+        method.name));
   }
-  if (!version_known) return unknown_name(name);
-  return refuse(
-      fmt::format("{} is not replayed for {} in {}; use exact.", name, method, info(working).name));
+  for (const Behaviour& row : kBehaviours) {
+    if (row.version == name && row.method == method.name && row.working == working) {
+      return Generation{.arithmetic = row.arithmetic, .replay = std::nullopt};
+    }
+  }
+  const auto version = mergekit_version(name);
+  const bool known_dtype =
+      working == DType::kBF16 || working == DType::kF16 || working == DType::kF32;
+  if (known_dtype && mergekit::replays(*version, method.name)) {
+    return Generation{.arithmetic = Arithmetic::kExact, .replay = version};
+  }
+  return refuse(fmt::format("{} is not replayed for {} in {}; use exact.", name, method.name,
+                            info(working).name));
 }
 
 bool casts_first(std::string_view name) { return name.starts_with("mergekit-"); }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <deque>
 #include <filesystem>
 #include <map>
 #include <set>
@@ -13,10 +14,11 @@
 #include <unordered_set>
 
 #include "hieron/core/text.h"
-#include "hieron/format/safetensors.h"
 #include "hieron/io/file.h"
 #include "hieron/merge/generation.h"
 #include "hieron/merge/layers.h"
+#include "hieron/merge/layout.h"
+#include "hieron/merge/parameters.h"
 #include "hieron/merge/quantised.h"
 #include "hieron/model/config.h"
 
@@ -25,8 +27,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr uint64_t kAlignment = 4096;  // of a shard's data: direct writes
-constexpr size_t kEntryBytes = 96;     // of a tensor in a header without its name, mostly
 constexpr uint64_t kMaxTokenizerBytes = 64u << 20;
 
 // A source of a slice, with its model opened and its layers counted.
@@ -40,7 +40,7 @@ struct Operandum {
 struct OpenSlice {
   const RecipeSlice* slice;
   std::vector<Operandum> sources;
-  bool uniform = false;  // its parameters are the same for all tensors
+  std::optional<uint32_t> base;  // the model, where the method has a use for one
 };
 
 // What the planner knows of a model beyond its tensors.
@@ -71,19 +71,23 @@ std::string_view mergekit_name(DType dtype) {
 class Planner {
  public:
   Planner(Recipe recipe, const PlanOptions& options)
-      : options_(options), plan_(std::make_shared<Plan>()) {
+      : options_(options), plan_(std::make_shared<Plan>()), models_(recipe.file) {
     plan_->recipe = std::move(recipe);
     plan_->method = find_method(plan_->recipe.method);
     plan_->arithmetic = options.arithmetic.value_or(plan_->recipe.arithmetic.value_or("exact"));
     replayed_ = casts_first(plan_->arithmetic);
+    plan_->seed = options.seed.value_or(plan_->recipe.seed_number.value_or(0));
     for (const RecipeWarning& warning : plan_->recipe.warnings)
       plan_->warnings.push_back(warning.sentence);
+    for (const auto& [name, checkpoint] : options.documents) models_.provide(name, checkpoint);
   }
 
   Result<std::shared_ptr<const Plan>> run() {
     if (!plan_->method) return refuse(fmt::format("{}: unknown merge_method.", file()), file());
     HIERON_CHECK(check_arithmetic());
+    resolver_.emplace(plan_->recipe, plan_->method->describe());
     HIERON_CHECK(open_models());
+    plan_->models = models_.all();
     learn_layers();
     check_slices();
     if (plan_->problems.empty()) {
@@ -95,7 +99,10 @@ class Planner {
       account_for_the_rest();
       check_tokenizers();
       note_fused_experts();
-      lay_out();
+      note_random_stream();
+      if (plan_->tensors.empty() && plan_->problems.empty())
+        problem(fmt::format("{}: the models have no tensors.", file()));
+      lay_out(*plan_, options_.shard_bytes);
       write_config();
     }
     return std::shared_ptr<const Plan>(std::move(plan_));
@@ -119,7 +126,7 @@ class Planner {
   }
 
   Status check_arithmetic() {
-    const auto known = resolve(plan_->arithmetic, plan_->recipe.method, DType::kBF16);
+    const auto known = resolve(plan_->arithmetic, plan_->method->describe(), DType::kBF16);
     if (known) return {};
     Error error = known.error();
     if (options_.arithmetic) error.code = ErrorCode::kUsage;
@@ -130,34 +137,38 @@ class Planner {
 
   Status open_models() {
     for (const RecipeSlice& slice : plan_->recipe.slices) {
-      OpenSlice open{&slice, {}, is_uniform(slice)};
+      OpenSlice open{&slice, {}, std::nullopt};
       std::map<uint32_t, uint32_t> occurrences;
       for (const RecipeSource& source : slice.sources) {
         HIERON_TRY(const uint32_t model, open_model(source.model));
         const uint32_t slot = slot_of(model, occurrences[model]++);
         open.sources.push_back({&source, model, slot, 0, 0});
       }
+      HIERON_CHECK(open_base(open));
       slices_.push_back(std::move(open));
     }
     if (plan_->recipe.base_model) {
-      HIERON_TRY(const uint32_t base, open_model(*plan_->recipe.base_model));
-      base_ = base;
-      plan_->donor = base;
+      HIERON_TRY(base_, open_model(*plan_->recipe.base_model));
+      plan_->donor = *base_;
     }
     return {};
   }
 
-  bool is_uniform(const RecipeSlice& slice) const {
-    const auto plain = [](const std::vector<ParameterSetting>& settings) {
-      return std::ranges::all_of(settings, [](const ParameterSetting& setting) {
-        return std::ranges::all_of(setting.rules, [](const ParameterRule& rule) {
-          return rule.filter.empty() && rule.values.size() == 1;
-        });
-      });
-    };
-    return plain(plan_->recipe.parameters) && plain(slice.parameters) &&
-           std::ranges::all_of(slice.sources,
-                               [&](const RecipeSource& s) { return plain(s.parameters); });
+  // The base of a slice, or of the recipe. If it is not among the sources it joins them at the end,
+  // as in mergekit, with the layers of the first.
+  Status open_base(OpenSlice& open) {
+    const auto& ref =
+        open.slice->base_model ? open.slice->base_model : plan_->recipe.base_model;
+    if (!ref || plan_->method->describe().base == BaseModel::kUnused) return {};
+    HIERON_TRY(open.base, open_model(*ref));
+    if (std::ranges::find(open.sources, *open.base, &Operandum::model) != open.sources.end())
+      return {};
+    implied_.push_back({.model = *ref,
+                        .layers = open.slice->sources.front().layers,
+                        .parameters = {},
+                        .line = ref->line});
+    open.sources.push_back({&implied_.back(), *open.base, slot_of(*open.base, 0), 0, 0});
+    return {};
   }
 
   uint32_t slot_of(uint32_t model, uint32_t occurrence) {
@@ -168,49 +179,11 @@ class Planner {
   }
 
   Result<uint32_t> open_model(const ModelRef& ref) {
-    const std::string path = locate(ref);
-    if (path.empty() && !ref.adapter.empty()) {
-      return refuse(
-          fmt::format("{}, line {}: \"{}\" adds an adapter to a model; adapters come later.",
-                      file(), ref.line, printable(ref.text)),
-          file(), {}, static_cast<uint64_t>(ref.line));
+    HIERON_TRY(const uint32_t model, models_.open(ref));
+    for (const std::string& warning : models_.all()[model].checkpoint->warnings) {
+      warn_once(warning);
     }
-    if (path.empty() && !ref.revision.empty()) {
-      return system_error(
-          fmt::format("{}, line {}: the model \"{}\" is not here, and revisions of a hub are not "
-                      "read yet; download it and give the folder.",
-                      file(), ref.line, printable(ref.text)),
-          ref.text);
-    }
-    const std::string opened = path.empty() ? ref.path : path;
-    std::error_code ignored;
-    const fs::path canonical = fs::weakly_canonical(opened, ignored);
-    const auto [it, fresh] = opened_.try_emplace(canonical.empty() ? opened : canonical.string(),
-                                                 static_cast<uint32_t>(plan_->models.size()));
-    if (!fresh) return it->second;
-    auto checkpoint = open_checkpoint(opened);
-    if (!checkpoint) {
-      Error error = checkpoint.error();
-      error.sentence = fmt::format("{}, line {}: {}", file(), ref.line, error.sentence);
-      return std::unexpected(std::move(error));
-    }
-    plan_->models.push_back({ref.text, *std::move(checkpoint)});
-    for (const std::string& warning : plan_->models.back().checkpoint->warnings) warn_once(warning);
-    return it->second;
-  }
-
-  // An existing path wins: as it stands from the recipe's folder, then from here; then without
-  // @revision.
-  std::string locate(const ModelRef& ref) const {
-    std::error_code ignored;
-    const fs::path folder = fs::path(file()).parent_path();
-    for (const std::string& text : {ref.text, ref.adapter.empty() ? ref.path : std::string()}) {
-      if (text.empty()) continue;
-      if (fs::path(text).is_relative() && fs::exists(folder / text, ignored))
-        return (folder / text).string();
-      if (fs::exists(text, ignored)) return text;
-    }
-    return {};
+    return model;
   }
 
   const Checkpoint& checkpoint(uint32_t model) const { return *plan_->models[model].checkpoint; }
@@ -276,14 +249,22 @@ class Planner {
     }
   }
 
+  // The base is not counted where it is only the origin of the differences.
   void check_count(const OpenSlice& open) {
     const MethodInfo& about = plan_->method->describe();
-    const size_t n = open.sources.size();
+    const bool origin = about.base == BaseModel::kOptional || about.base == BaseModel::kRequired;
+    size_t n = 0;
+    for (const Operandum& source : open.sources) n += !origin || source.model != open.base;
     if (n >= about.min_models && n <= about.max_models) return;
+    const std::string wanted =
+        about.min_models == about.max_models
+            ? fmt::format("{} model{}", about.min_models, about.min_models == 1 ? "" : "s")
+        : n < about.min_models ? fmt::format("{} models at least", about.min_models)
+                               : fmt::format("{} models at most", about.max_models);
     problem_once(open.slice->line,
-                 fmt::format("{} takes {} model{}{}, but {} stand here", about.name,
-                             about.max_models, about.max_models == 1 ? "" : "s at most",
-                             plan_->recipe.by_slices ? " in a slice" : "", n));
+                 fmt::format("{} takes {}{}{}, but {} stand{} here", about.name, wanted,
+                             origin ? " besides base_model" : "",
+                             plan_->recipe.by_slices ? " in a slice" : "", n, n == 1 ? "s" : ""));
   }
 
   void check_repeats(const OpenSlice& open) {
@@ -308,10 +289,15 @@ class Planner {
   // mergekit adds an unlisted base to the models; then a weight is missing, or there is one model
   // too many.
   void check_base(const OpenSlice& open) {
-    if (!base_) return;
-    for (const Operandum& source : open.sources) {
-      if (source.model == *base_) return;
+    const MethodInfo& about = plan_->method->describe();
+    if (about.base == BaseModel::kRequired && !open.base) {
+      return problem_once(open.slice->line,
+                          fmt::format("{} merges differences from a base model; add `base_model: "
+                                      "…`, the model that all the others were trained from",
+                                      about.name));
     }
+    if (!base_ || about.base != BaseModel::kUnused) return;
+    if (std::ranges::find(open.sources, *base_, &Operandum::model) != open.sources.end()) return;
     const ModelRef& ref = *plan_->recipe.base_model;
     problem_once(
         ref.line,
@@ -479,17 +465,24 @@ class Planner {
                          .dtype = inputs[0].tensor->dtype,
                          .elements = inputs[0].tensor->elements,
                          .rule = Rule::kMerged,
+                         .method = plan_->method,
                          .inputs = {},
                          .parameters = nullptr,
+                         .base = base_of(open, inputs),
                          .working = inputs[0].tensor->dtype,
+                         .returned = inputs[0].tensor->dtype,
                          .cast_first = replayed_,
                          .arithmetic = Arithmetic::kExact,
+                         .replay = std::nullopt,
                          .shard = 0,
                          .offset = 0};
     const bool numbers =
         std::ranges::all_of(inputs, [](const Candidate& c) { return is_float(c.tensor->dtype); });
     if (!numbers) return plan_codes(std::move(tensor), inputs);
-    tensor.parameters = parameters_of(open, name, t, inputs);
+    if (const auto why = too_few(tensor.base, inputs.size())) {
+      return carry_over(std::move(tensor), inputs, *why);
+    }
+    tensor.parameters = parameters_of(open, name, t, tensor.base, inputs);
     if (!tensor.parameters) return account(inputs, Rule::kRefused, "a parameter is missing");
     choose_dtypes(tensor, inputs);
     if (is_plain_copy(tensor, inputs)) {
@@ -497,18 +490,75 @@ class Planner {
       return finish(std::move(tensor), inputs, "it passes through unchanged");
     }
     if (refuse_quantised(name, inputs)) return;
-    const auto& arithmetic = arithmetic_for(tensor.working);
-    if (!arithmetic) return refuse_inputs(name, inputs, arithmetic.error().sentence);
-    tensor.arithmetic = *arithmetic;
-    if (info(*arithmetic).two_inputs_only && inputs.size() != 2) {
-      return refuse_inputs(name, inputs,
-                           fmt::format("{} is an arithmetic of two models, but \"{}\" has {}.",
-                                       info(*arithmetic).name, printable(name), inputs.size()));
-    }
-    if (!sensible(name, tensor.parameters, open))
+    if (!choose_arithmetic(tensor, inputs)) return;
+    if (!sensible(tensor, open))
       return account(inputs, Rule::kRefused, "its parameters make no sense");
     if (inputs.size() < open.sources.size()) note_absent(name, inputs.size(), open.sources.size());
     finish(std::move(tensor), inputs, "merged with those of the same name");
+  }
+
+  // The input that is the base model.
+  static std::optional<uint32_t> base_of(const OpenSlice& open,
+                                         const std::vector<Candidate>& inputs) {
+    if (!open.base) return std::nullopt;
+    const auto at =
+        std::ranges::find_if(inputs, [&](const Candidate& c) { return c.source->model == *open.base; });
+    if (at == inputs.end()) return std::nullopt;
+    return static_cast<uint32_t>(at - inputs.begin());
+  }
+
+  // Why a tensor that only some models have cannot be merged by this method; nothing if it can.
+  std::optional<std::string_view> too_few(std::optional<uint32_t> base, size_t inputs) const {
+    const MethodInfo& about = plan_->method->describe();
+    const bool origin = about.base == BaseModel::kOptional || about.base == BaseModel::kRequired;
+    const size_t n = inputs - (origin && base ? 1 : 0);
+    if (about.base == BaseModel::kRequired && !base)
+      return "the base has no such tensor: copied from the first model that has it";
+    if (n == 0) return "only the base has it: copied";
+    if (n < about.min_models) return "too few models have it to be merged: copied";
+    return std::nullopt;
+  }
+
+  // From the base, or the first model; in the recipe's dtype.
+  void carry_over(PlannedTensor tensor, const std::vector<Candidate>& inputs,
+                  std::string_view why) {
+    const Candidate chosen = inputs[tensor.base.value_or(0)];
+    for (const Candidate& input : inputs) {
+      if (input.source != chosen.source) account({input}, Rule::kDropped, why);
+    }
+    note_carried(tensor.name);
+    tensor.base = std::nullopt;
+    tensor.method = find_method("passthrough");
+    tensor.parameters = resolver_->none();
+    choose_dtypes(tensor, {chosen});
+    tensor.returned = tensor.dtype;
+    tensor.cast_first = false;
+    if (chosen.tensor->dtype == tensor.dtype) tensor.rule = Rule::kCopied;
+    if (tensor.rule == Rule::kMerged && refuse_quantised(tensor.name, {chosen})) return;
+    finish(std::move(tensor), {chosen}, why);
+  }
+
+  // False if it cannot be computed; then that is a problem of the plan.
+  bool choose_arithmetic(PlannedTensor& tensor, const std::vector<Candidate>& inputs) {
+    const auto& generation = generation_for(tensor.working);
+    if (!generation) {
+      refuse_inputs(tensor.name, inputs, generation.error().sentence);
+      return false;
+    }
+    tensor.arithmetic = generation->arithmetic;
+    tensor.replay = generation->replay;
+    if (tensor.replay) {
+      tensor.returned =
+          mergekit::returned_dtype(*tensor.replay, plan_->recipe.method, tensor.working);
+      tensor.dtype = plan_->recipe.out_dtype.value_or(tensor.returned);
+    } else {
+      tensor.returned = tensor.cast_first ? tensor.working : tensor.dtype;
+    }
+    if (!info(tensor.arithmetic).two_inputs_only || inputs.size() == 2) return true;
+    refuse_inputs(tensor.name, inputs,
+                  fmt::format("{} is an arithmetic of two models, but \"{}\" has {}.",
+                              info(tensor.arithmetic).name, printable(tensor.name), inputs.size()));
+    return false;
   }
 
   bool same_shape(const std::string& name, const std::vector<Candidate>& inputs) {
@@ -545,7 +595,8 @@ class Planner {
         inputs, [&](const Candidate& c) { return base_ && c.source->model == *base_; });
     const Candidate chosen = base == inputs.end() ? inputs.front() : *base;
     tensor.rule = Rule::kCopied;
-    tensor.parameters = shared({});
+    tensor.parameters = resolver_->none();
+    tensor.base = std::nullopt;
     for (const Candidate& input : inputs) {
       if (input.source != chosen.source) {
         account({input}, Rule::kDropped,
@@ -591,70 +642,31 @@ class Planner {
     }
   }
 
+  void note_carried(const std::string& name) {
+    if (carried_++ == 0) first_carried_ = fmt::format("\"{}\"", printable(name));
+  }
+
   // ---- parameters
 
-  // Where no filter and no gradient tells tensors apart, what was resolved for the last one holds.
   std::shared_ptr<const TensorParameters> parameters_of(const OpenSlice& open,
                                                         const std::string& name, double t,
+                                                        std::optional<uint32_t> base,
                                                         const std::vector<Candidate>& inputs) {
-    std::vector<const Operandum*>& sources = wanted_sources_;
-    sources.clear();
-    for (const Candidate& input : inputs) sources.push_back(input.source);
-    if (open.uniform && last_parameters_ && sources == last_sources_) return last_parameters_;
-    const auto parameters = resolve_parameters(open, name, t, inputs);
-    last_parameters_ = parameters ? shared(*parameters) : nullptr;
-    last_sources_ = sources;
-    return last_parameters_;
+    wanted_sources_.clear();
+    for (const Candidate& input : inputs) wanted_sources_.push_back(input.source->source);
+    auto parameters = resolver_->resolve(*open.slice, wanted_sources_, base, name, t);
+    if (!parameters) {
+      for (const auto& [parameter, source] : resolver_->missing()) missing(parameter, *source, name);
+    }
+    return parameters;
   }
 
-  const Result<Arithmetic>& arithmetic_for(DType working) {
-    const auto known = arithmetics_.find(working);
-    if (known != arithmetics_.end()) return known->second;
-    return arithmetics_.emplace(working, resolve(plan_->arithmetic, plan_->recipe.method, working))
+  const Result<Generation>& generation_for(DType working) {
+    const auto known = generations_.find(working);
+    if (known != generations_.end()) return known->second;
+    return generations_
+        .emplace(working, resolve(plan_->arithmetic, plan_->method->describe(), working))
         .first->second;
-  }
-
-  std::optional<TensorParameters> resolve_parameters(const OpenSlice& open, const std::string& name,
-                                                     double t,
-                                                     const std::vector<Candidate>& inputs) {
-    TensorParameters parameters;
-    parameters.per_model.resize(inputs.size());
-    bool complete = true;
-    for (const ParameterInfo& about : plan_->method->describe().parameters) {
-      if (!about.per_model) {
-        const auto value =
-            look_up(about.name, {&open.slice->parameters, &plan_->recipe.parameters}, name, t);
-        if (value || about.standard)
-          parameters.global.emplace(about.name, value ? *value : *about.standard);
-        continue;
-      }
-      for (size_t k = 0; k < inputs.size(); ++k) {
-        const RecipeSource& source = *inputs[k].source->source;
-        const auto value = look_up(
-            about.name, {&source.parameters, &open.slice->parameters, &plan_->recipe.parameters},
-            name, t);
-        if (value || about.standard) {
-          parameters.per_model[k].emplace(about.name, value ? *value : *about.standard);
-        } else if (about.required) {
-          complete = false;
-          missing(about.name, source, name);
-        }
-      }
-    }
-    return complete ? std::optional(std::move(parameters)) : std::nullopt;
-  }
-
-  static std::optional<double> look_up(
-      std::string_view parameter,
-      std::initializer_list<const std::vector<ParameterSetting>*> levels, std::string_view tensor,
-      double t) {
-    for (const auto* level : levels) {
-      for (const ParameterSetting& setting : *level) {
-        if (setting.name != parameter) continue;
-        if (const auto value = evaluate(setting, tensor, t)) return value;
-      }
-    }
-    return std::nullopt;
   }
 
   void missing(std::string_view parameter, const RecipeSource& source, const std::string& tensor) {
@@ -671,29 +683,25 @@ class Planner {
         filtered ? tensor : std::string());
   }
 
-  bool sensible(const std::string& name, const std::shared_ptr<const TensorParameters>& parameters,
-                const OpenSlice& open) {
-    if (parameters == sensible_) return true;
-    const auto reason = plan_->method->check(*parameters);
+  bool sensible(const PlannedTensor& tensor, const OpenSlice& open) {
+    if (tensor.parameters == sensible_) return true;
+    const auto reason = plan_->method->check({.name = tensor.name,
+                                              .shape = {},
+                                              .elements = tensor.elements,
+                                              .parameters = tensor.parameters,
+                                              .inputs = {},
+                                              .base = tensor.base});
     if (!reason) {
-      sensible_ = parameters;
+      sensible_ = tensor.parameters;
       return true;
     }
     if (replayed_) {
-      warn_once(fmt::format("{}, line {}: {} (as {} does, infinities and NaN will be written).",
-                            file(), open.slice->line, *reason, plan_->arithmetic));
+      warn_once(fmt::format("{}, line {}: {} (as {} does, it is written all the same).", file(),
+                            open.slice->line, *reason, plan_->arithmetic));
       return true;
     }
-    problem_once(open.slice->line, *reason, name);
+    problem_once(open.slice->line, *reason, tensor.name);
     return false;
-  }
-
-  // Tensors alike share one set of parameters.
-  std::shared_ptr<const TensorParameters> shared(const TensorParameters& parameters) {
-    auto key = std::pair(parameters.per_model, parameters.global);
-    auto& known = parameters_[std::move(key)];
-    if (!known) known = std::make_shared<const TensorParameters>(parameters);
-    return known;
   }
 
   // ---- accounting
@@ -760,6 +768,11 @@ class Planner {
       return a.model == b.model && a.tensor == b.tensor && a.rule == b.rule;
     });
     plan_->accounting.erase(repeated.begin(), repeated.end());
+    if (carried_ > 0) {
+      plan_->warnings.push_back(fmt::format(
+          "{} tensor{} copied, not merged, because too few models have {}, first {}.", carried_,
+          carried_ == 1 ? " is" : "s are", carried_ == 1 ? "it" : "them", first_carried_));
+    }
     if (absent_ > 0) {
       plan_->warnings.push_back(fmt::format(
           "{} tensor{} missing in some models and merged from those that have {}, first {}.",
@@ -809,43 +822,26 @@ class Planner {
     }
   }
 
-  // ---- shards
-
-  void lay_out() {
-    uint64_t filled = 0;
-    std::vector<uint32_t> starts;
-    for (uint32_t i = 0; i < plan_->tensors.size(); ++i) {
-      const uint64_t bytes = plan_->tensors[i].bytes();
-      if (i == 0 || (filled > 0 && filled + bytes > options_.shard_bytes)) {
-        starts.push_back(i);
-        filled = 0;
-      }
-      filled += bytes;
-      plan_->tensors[i].shard = static_cast<uint32_t>(starts.size() - 1);
+  // mergekit draws from one stream, tensor by tensor in the order of their names.
+  void note_random_stream() {
+    const MethodInfo& about = plan_->method->describe();
+    if (!about.random) return;
+    if (!options_.seed && !plan_->recipe.seed_number) {
+      warn_once(fmt::format("{}: {} drops changes at random and the recipe has no seed; 0 is used, "
+                            "and recorded (hieron: {{seed: …}} or --random-seed).",
+                            file(), about.name));
     }
-    if (plan_->tensors.empty() && plan_->problems.empty())
-      problem(fmt::format("{}: the models have no tensors.", file()));
-    for (size_t s = 0; s < starts.size(); ++s) {
-      const uint32_t end =
-          s + 1 < starts.size() ? starts[s + 1] : static_cast<uint32_t>(plan_->tensors.size());
-      add_shard(s, starts.size(), starts[s], end);
+    std::vector<PlannedTensor*> drawing;
+    for (PlannedTensor& tensor : plan_->tensors) {
+      if (tensor.replay) drawing.push_back(&tensor);
     }
-  }
-
-  void add_shard(size_t s, size_t of, uint32_t first, uint32_t end) {
-    const auto tensors = std::span(plan_->tensors).subspan(first, end - first);
-    size_t expected = kAlignment;
-    for (const PlannedTensor& tensor : tensors) expected += tensor.name.size() + kEntryBytes;
-    SafetensorsHeaderWriter writer({{"format", "pt"}}, expected);
-    for (PlannedTensor& tensor : tensors) {
-      tensor.offset = writer.add(tensor.name, tensor.dtype, tensor.shape());
+    std::ranges::sort(drawing, {}, &PlannedTensor::name);
+    uint64_t words = 0;
+    for (PlannedTensor* tensor : drawing) {
+      tensor->first_word = words;
+      words += mergekit::words_drawn(about.name, *tensor->parameters, tensor->base,
+                                     tensor->elements);
     }
-    std::string header = writer.finish(kAlignment);
-    for (PlannedTensor& tensor : tensors) tensor.offset += header.size();
-    const uint64_t bytes = header.size() + writer.data_bytes();
-    plan_->shards.push_back(
-        {of == 1 ? "model.safetensors" : fmt::format("model-{:05}-of-{:05}.safetensors", s + 1, of),
-         std::move(header), bytes, first, end - first});
   }
 
   void write_config() {
@@ -863,19 +859,20 @@ class Planner {
   std::optional<uint32_t> base_;
   std::vector<OpenSlice> slices_;
   std::vector<ModelFacts> facts_;
-  std::map<std::string, uint32_t> opened_;                   // canonical path -> model
+  RecipeModels models_;
+  std::deque<RecipeSource> implied_;                         // bases that the recipe does not list
   std::map<std::pair<uint32_t, uint32_t>, uint32_t> slots_;  // (model, occurrence) -> slot
   std::vector<LayerSource> stack_;                           // per output layer
-  std::map<std::pair<decltype(TensorParameters::per_model), decltype(TensorParameters::global)>,
-           std::shared_ptr<const TensorParameters>>
-      parameters_;
+  std::optional<ParameterResolver> resolver_;
   std::vector<const TensorInfo*> last_found_;  // by slot
-  std::vector<const Operandum*> wanted_sources_, last_sources_;
-  std::shared_ptr<const TensorParameters> last_parameters_, sensible_;
-  std::map<DType, Result<Arithmetic>> arithmetics_;  // by working dtype
+  std::vector<const RecipeSource*> wanted_sources_;
+  std::shared_ptr<const TensorParameters> sensible_;
+  std::map<DType, Result<Generation>> generations_;  // by working dtype
   std::set<std::string> said_;
   size_t absent_ = 0;
   std::string first_absent_;
+  size_t carried_ = 0;
+  std::string first_carried_;
 };
 
 }  // namespace

@@ -11,6 +11,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -19,21 +20,20 @@
 #include "hieron/core/dtype.h"
 #include "hieron/core/error.h"
 #include "hieron/core/shape.h"
+#include "hieron/merge/mergekit/replay.h"
 #include "hieron/merge/method.h"
 #include "hieron/merge/recipe.h"
+#include "hieron/merge/recipe_models.h"
 #include "hieron/walk/checkpoint.h"
 
 namespace hieron {
 
 struct PlanOptions {
   std::optional<std::string> arithmetic;  // over the recipe's own
+  std::optional<uint64_t> seed = {};      // over the recipe's own
   uint64_t shard_bytes = 5'000'000'000;   // of tensor data; a larger tensor has a shard of its own
-};
-
-// A model of the recipe, opened once however often it is named.
-struct PlannedModel {
-  std::string ref;  // as written
-  std::shared_ptr<const Checkpoint> checkpoint;
+  std::map<std::string, std::shared_ptr<const Checkpoint>> documents = {};  // other documents of the
+                                                                           // recipe's file, by name
 };
 
 // One operand of an output tensor. Slots are the columns of the walk: a model has as many as it has
@@ -50,12 +50,17 @@ struct PlannedTensor {
   std::string name;
   DType dtype;  // as it will be stored
   uint64_t elements;
-  Rule rule;                         // kMerged: method.apply; kCopied: the first input's bytes
+  Rule rule;             // kMerged: computed by `method`; kCopied: the first input's bytes
+  const Method* method;  // the plan's; passthrough for what is carried over into another dtype
   std::vector<PlannedInput> inputs;  // in input order, those present; all of one shape
   std::shared_ptr<const TensorParameters> parameters;  // one map per input; shared by tensors alike
-  DType working;  // inputs are cast to it first if `cast_first`, and the result rounded to it
+  std::optional<uint32_t> base;  // the input that is the origin of the differences
+  DType working;                 // inputs are cast to it first if `cast_first`
+  DType returned;                // what the method's work stores; then converted to `dtype`
   bool cast_first;
   Arithmetic arithmetic;
+  std::optional<mergekit::Version> replay;  // computed as that version does, not by the method
+  uint64_t first_word = 0;                  // of its random stream
   uint32_t shard;
   uint64_t offset;  // absolute, in the shard's file
 
@@ -88,6 +93,7 @@ struct Plan {
   Recipe recipe;
   const Method* method = nullptr;
   std::string arithmetic;  // the name asked for: "exact", "mergekit-0.1.5", …
+  uint64_t seed = 0;       // of random masks
   std::vector<PlannedModel> models;
   std::vector<uint32_t> slots;  // slot -> model
   std::vector<PlannedTensor> tensors;

@@ -6,6 +6,10 @@
 #include <yaml-cpp/mark.h>
 #include <yaml-cpp/parser.h>
 
+#include <algorithm>
+#include <cctype>
+#include <charconv>
+#include <cmath>
 #include <map>
 #include <optional>
 #include <sstream>
@@ -22,8 +26,34 @@ struct Refusal {
 
 int line_of(const YAML::Mark& mark) { return mark.line + 1; }
 
+Refusal too_many_nodes(int line) {
+  return {
+      fmt::format("it has more than {} values once aliases are expanded", with_commas(kMaxNodes)),
+      line};
+}
+
 bool is_null(std::string_view text) {
   return text.empty() || text == "~" || text == "null" || text == "Null" || text == "NULL";
+}
+
+// "bfloat16`", at the end of what was copied out of running text.
+std::string without_stray_backtick(std::string_view text) {
+  if (text.ends_with('`') && text.find('`') + 1 == text.size()) text.remove_suffix(1);
+  return std::string(text);
+}
+
+// yaml-cpp's words for what it cannot read, in ours.
+std::string clause_of(const std::string& message) {
+  constexpr std::string_view kAdvice =
+      "is there text around the recipe, or a line indented otherwise than its neighbours?";
+  if (message == YAML::ErrorMsg::MAP_VALUE) {
+    return fmt::format("not YAML: a \":\" stands where no key can be; {}", kAdvice);
+  }
+  if (message == YAML::ErrorMsg::END_OF_MAP || message == YAML::ErrorMsg::END_OF_SEQ ||
+      message == YAML::ErrorMsg::MAP_KEY) {
+    return fmt::format("not YAML: this line does not go on what stands above it; {}", kAdvice);
+  }
+  return "not YAML: " + printable(message);
 }
 
 // Builds the tree from the parser's events. Throws Refusal; the caller is in this file.
@@ -47,7 +77,8 @@ class TreeBuilder final : public YAML::EventHandler {
                 const std::string& value) override {
     auto node = std::make_shared<Node>();
     node->kind = tag != "!" && is_null(value) ? Kind::kNull : Kind::kScalar;
-    node->text = value;
+    node->quoted = tag == "!";
+    node->text = node->quoted ? value : without_stray_backtick(value);
     node->line = line_of(mark);
     remember(anchor, node);
     place(std::move(node), line_of(mark));
@@ -107,9 +138,7 @@ class TreeBuilder final : public YAML::EventHandler {
     Open& parent = open_.back();
     parent.node->nodes += node->nodes;
     if (parent.node->nodes > kMaxNodes) {
-      throw Refusal{fmt::format("it has more than {} values once aliases are expanded",
-                                with_commas(kMaxNodes)),
-                    line};
+      throw too_many_nodes(line);
     }
     if (parent.node->kind == Kind::kSequence) {
       parent.node->items.push_back(std::move(node));
@@ -179,9 +208,76 @@ std::string without_wrapping(std::string_view text) {
   return clean;
 }
 
+// Throws Refusal, or what yaml-cpp throws.
+std::vector<Document> all_documents(const std::string& text) {
+  std::istringstream stream(text);
+  YAML::Parser parser(stream);
+  std::vector<Document> documents;
+  int last_start = -1;
+  size_t nodes = 0;
+  while (true) {
+    TreeBuilder builder;
+    if (!parser.HandleNextDocument(builder)) return documents;
+    // At a stray ",", "]" or "}" yaml-cpp gives empty documents for ever, all from the same place.
+    if (builder.start().pos == last_start) {
+      throw Refusal{"not YAML: a \",\", \"]\" or \"}\" stands where no list or mapping is open",
+                    line_of(builder.start())};
+    }
+    last_start = builder.start().pos;
+    const NodePtr root = builder.root();
+    if (!root || root->kind == Kind::kNull) continue;
+    nodes += root->nodes;
+    if (nodes > kMaxNodes) throw too_many_nodes(root->line);
+    if (documents.size() == kMaxDocuments) {
+      throw Refusal{fmt::format("more than {} documents", kMaxDocuments), root->line};
+    }
+    documents.push_back({root, documents.empty() ? 1 : line_of(builder.start())});
+  }
+}
+
+bool between_digits(std::string_view text, char mark) {
+  const auto digit = [&](size_t i) {
+    return i < text.size() && std::isxdigit(static_cast<unsigned char>(text[i])) != 0 &&
+           (text[i] <= '9' || text.starts_with("0x"));
+  };
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == mark && (i == 0 || !digit(i - 1) || !digit(i + 1))) return false;
+  }
+  return true;
+}
+
+std::optional<double> decimal(std::string_view text) {
+  double value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || !std::isfinite(value)) return {};
+  return value;
+}
+
+std::optional<double> based_or_decimal(std::string_view text) {
+  int base = 10;
+  std::string_view digits = text;
+  if (text.starts_with("0x")) {
+    base = 16;
+    digits.remove_prefix(2);
+  } else if (text.starts_with("0b")) {
+    base = 2;
+    digits.remove_prefix(2);
+  } else if (text.size() > 1 && text.find_first_not_of("01234567") == std::string_view::npos &&
+             text.starts_with('0')) {
+    base = 8;
+  }
+  if (base == 10) return decimal(text);
+  uint64_t value = 0;
+  const auto [end, error] =
+      std::from_chars(digits.data(), digits.data() + digits.size(), value, base);
+  if (digits.empty() || error != std::errc() || end != digits.data() + digits.size()) return {};
+  return static_cast<double>(value);
+}
+
 std::unexpected<Error> refuse_at(const std::string& file, int line, std::string_view clause) {
-  return refuse(fmt::format("{}, line {}: {}.", file, line, clause), file, {},
-                static_cast<uint64_t>(line));
+  return refuse(
+      fmt::format("{}, line {}: {}{}", file, line, clause, clause.ends_with('?') ? "" : "."), file,
+      {}, static_cast<uint64_t>(line));
 }
 
 }  // namespace
@@ -193,7 +289,7 @@ const Node* Node::find(std::string_view key) const {
   return nullptr;
 }
 
-Result<NodePtr> parse(std::string_view text, const std::string& file) {
+Result<std::vector<Document>> parse_all(std::string_view text, const std::string& file) {
   if (text.size() > kMaxBytes) {
     return refuse(fmt::format("{}: the recipe has {} bytes, more than the {} that are read; it is "
                               "probably not a recipe.",
@@ -204,39 +300,48 @@ Result<NodePtr> parse(std::string_view text, const std::string& file) {
     return refuse(fmt::format("{}: the recipe is not UTF-8 text; save it as UTF-8.", file), file);
   }
   try {
-    std::istringstream stream(without_wrapping(text));
-    YAML::Parser parser(stream);
-    NodePtr root;
-    int last_start = -1;
-    while (true) {
-      TreeBuilder builder;
-      if (!parser.HandleNextDocument(builder)) break;
-      // At a stray ",", "]" or "}" yaml-cpp gives empty documents for ever, all from the same
-      // place.
-      if (builder.start().pos == last_start) {
-        return refuse_at(
-            file, line_of(builder.start()),
-            "not YAML: a \",\", \"]\" or \"}\" stands where no list or mapping is open");
-      }
-      last_start = builder.start().pos;
-      const NodePtr document = builder.root();
-      if (!document || document->kind == Kind::kNull) continue;
-      if (root) {
-        return refuse_at(file, document->line,
-                         "a second document begins here; several merges in one file come later, so "
-                         "give each a file of its own");
-      }
-      root = document;
-    }
-    if (!root) return refuse(fmt::format("{}: the recipe is empty.", file), file);
-    return root;
+    auto documents = all_documents(without_wrapping(text));
+    if (documents.empty()) return refuse(fmt::format("{}: the recipe is empty.", file), file);
+    return documents;
   } catch (const Refusal& refusal) {
     return refuse_at(file, refusal.line, refusal.clause);
   } catch (const YAML::Exception& e) {
-    return refuse_at(file, e.mark.is_null() ? 1 : line_of(e.mark), "not YAML: " + printable(e.msg));
+    return refuse_at(file, e.mark.is_null() ? 1 : line_of(e.mark), clause_of(e.msg));
   } catch (const std::exception& e) {
-    return refuse_at(file, 1, std::string("not YAML: ") + printable(e.what()));
+    return refuse_at(file, 1, fmt::format("not YAML: {}", printable(e.what())));
   }
+}
+
+Result<NodePtr> parse(std::string_view text, const std::string& file) {
+  HIERON_TRY(const std::vector<Document> documents, parse_all(text, file));
+  if (documents.size() > 1) {
+    return refuse_at(file, documents[1].line,
+                     "a second document begins here, and this is a place for one recipe; "
+                     "`hieron merge` takes a file of several");
+  }
+  return documents.front().root;
+}
+
+std::optional<double> number(const Node& node) {
+  if (node.kind != Kind::kScalar) return {};
+  std::string text = node.text;
+  const bool negative = text.starts_with('-');
+  if (negative || text.starts_with('+')) text.erase(0, 1);
+  if (text.empty() || text.front() == '-' || !between_digits(text, '_')) return {};
+  std::erase(text, '_');
+  const auto magnitude = node.quoted ? decimal(text) : based_or_decimal(text);
+  if (!magnitude) return {};
+  return negative ? -*magnitude : *magnitude;
+}
+
+std::optional<bool> boolean(const Node& node) {
+  if (node.kind != Kind::kScalar) return {};
+  std::string low = node.text;
+  std::ranges::transform(low, low.begin(),
+                         [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  if (low == "true" || low == "yes" || low == "on") return true;
+  if (low == "false" || low == "no" || low == "off") return false;
+  return {};
 }
 
 }  // namespace hieron::yaml

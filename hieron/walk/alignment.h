@@ -28,6 +28,7 @@ struct Row {
   Shape shape;
   uint64_t elements;
   std::vector<std::optional<TensorView>> views;  // one per model; views[0] is always there
+  uint64_t grain = 1;  // borders of blocks inside the row are multiples of it
 };
 
 struct Skipped {

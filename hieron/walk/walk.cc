@@ -35,6 +35,13 @@ uint64_t begin_of(const TensorView& view, const Place& place) {
   return view.tensor->stored.offset + bytes_of(*view.tensor, view.first + place.first);
 }
 
+// Elements between two borders: as many grains as fit into a block, one at least. Without a grain
+// (or with leaves as grains) that is a multiple of kLeaf.
+uint64_t block_of(const Row& row, uint64_t block_elements) {
+  const uint64_t grain = std::max<uint64_t>(1, row.grain);
+  return std::max<uint64_t>(1, block_elements / grain) * grain;
+}
+
 // Hands out blocks in order, several at once where one read will fetch them. One caller at a time
 // (the walk's mutex).
 class Itinerary {
@@ -67,7 +74,8 @@ class Itinerary {
     }
     const Run& run = runs_[run_];
     const uint64_t run_end = run.first + run.count;
-    const uint64_t border = (position_ / block_elements_ + 1) * block_elements_;
+    const uint64_t block = block_of(rows_[row_ - 1], block_elements_);
+    const uint64_t border = (position_ / block + 1) * block;
     const uint64_t end = std::min(run_end, border);
     const Place place{index_++, static_cast<uint32_t>(row_ - 1), position_, end - position_};
     position_ = end;
@@ -294,6 +302,15 @@ uint64_t longest(std::span<const Row> rows) {
   return elements;
 }
 
+// The longest block that any row will have.
+uint64_t widest_block(std::span<const Row> rows, uint64_t block_elements) {
+  uint64_t widest = block_elements;
+  for (const Row& row : rows) {
+    widest = std::max(widest, std::min(row.elements, block_of(row, block_elements)));
+  }
+  return widest;
+}
+
 }  // namespace
 
 unsigned worker_count(const WalkOptions& options) {
@@ -311,10 +328,11 @@ Result<WalkStats> walk(std::span<const Checkpoint* const> models, std::span<cons
   const uint64_t leaves = std::max<uint64_t>(1, bytes * 8 / element_bits / kLeaf);
   const uint64_t needed = (longest(rows) + kLeaf - 1) / kLeaf;
   const uint64_t block_elements = std::min(leaves, needed) * kLeaf;
+  const uint64_t widest = widest_block(rows, block_elements);
   // Small rows are read together, but not so many that some workers get none.
   const uint64_t fair = total_elements(rows) / (4 * worker_count(options)) * element_bits / 8;
   WalkRun run(models, rows, selection, visitor, options, block_elements,
-              block_elements * element_bits / 8, std::min(bytes, fair));
+              widest * element_bits / 8, std::min(bytes, fair));
   return run.run();
 }
 

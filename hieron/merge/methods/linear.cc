@@ -13,6 +13,7 @@
 #include <numeric>
 #include <tuple>
 
+#include "hieron/merge/methods/blend_work.h"
 #include "hieron/merge/methods/decimals.h"
 #include "hieron/merge/methods/table.h"
 
@@ -48,26 +49,24 @@ class Linear final : public Method {
         .parameters = kParameters,
         .min_models = 1,
         .max_models = 256,
+        .weighted_sum = true,
     };
     return about;
   }
 
-  std::optional<std::string> check(const TensorParameters& parameters) const override {
-    const Combination sum = combination(parameters);
+  std::optional<std::string> check(const TensorTask& task) const override {
+    const Combination sum = combination(*task.parameters);
     if (!sum.normalize) return std::nullopt;
     const double total = std::accumulate(sum.weights.begin(), sum.weights.end(), 0.0);
     double size = 0;
     for (double w : sum.weights) size += std::abs(w);
     if (std::abs(total) > kZeroSum * size) return std::nullopt;
     return "the weights sum to zero, and dividing by the sum gives no numbers; change a weight, or "
-           "set "
-           "normalize: false";
+           "set normalize: false";
   }
 
-  void apply(const TensorParameters& parameters, std::span<const double>, Arithmetic arithmetic,
-             std::span<const Operand> operands, DType out_dtype, std::byte* out, size_t count,
-             BlendScratch& scratch) const override {
-    blend(arithmetic, combination(parameters), operands, out_dtype, out, count, scratch);
+  std::unique_ptr<TensorWork> start(const TensorTask& task) const override {
+    return std::make_unique<BlendWork>(combination(*task.parameters), task.arithmetic, task.out);
   }
 
   std::vector<Hypothesis> recover(const Observation& seen) const override {
@@ -89,12 +88,10 @@ class Linear final : public Method {
   static Combination combination(const TensorParameters& parameters) {
     Combination sum;
     sum.weights.reserve(parameters.per_model.size());
-    for (const auto& model : parameters.per_model) {
-      const auto weight = model.find("weight");
-      sum.weights.push_back(weight == model.end() ? 0 : weight->second);
+    for (const ParameterMap& model : parameters.per_model) {
+      sum.weights.push_back(value_of(model, "weight", 0));
     }
-    const auto normalize = parameters.global.find("normalize");
-    sum.normalize = normalize == parameters.global.end() || normalize->second != 0;
+    sum.normalize = value_of(parameters.global, "normalize", 1) != 0;
     return sum;
   }
 

@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "hieron/kernels/decode.h"
 #include "hieron/merge/methods/decimals.h"
+#include "hieron/merge/methods/run_method_test.h"
 #include "hieron/merge/methods/table.h"
 
 namespace hieron {
@@ -25,22 +25,26 @@ bool offers(const std::vector<Hypothesis>& found, double a, double b) {
   });
 }
 
+TensorTask task_of(TensorParameters parameters, DType out = DType::kF32) {
+  return {.name = "w",
+          .shape = {},
+          .parameters = std::make_shared<const TensorParameters>(std::move(parameters)),
+          .inputs = {},
+          .base = {},
+          .out = out};
+}
+
 TEST(Linear, AveragesTwoNumbers) {
-  const std::vector<float> a{1, -2, 0.5f}, b{3, 2, 0.25f};
-  std::vector<float> out(3);
-  const Operand operands[] = {{DType::kF32, reinterpret_cast<const std::byte*>(a.data())},
-                              {DType::kF32, reinterpret_cast<const std::byte*>(b.data())}};
-  BlendScratch scratch;
-  linear().apply(weights({1, 3}), {}, Arithmetic::kExact, operands, DType::kF32,
-                 reinterpret_cast<std::byte*>(out.data()), 3, scratch);
-  EXPECT_EQ(out, (std::vector<float>{2.5f, 1, 0.3125f}));
+  EXPECT_EQ(run_method(linear(), task_of(weights({1, 3})),
+                       {{DType::kF32, {1, -2, 0.5}}, {DType::kF32, {3, 2, 0.25}}}),
+            (std::vector<double>{2.5, 1, 0.3125}));
 }
 
 TEST(Linear, RefusesWeightsThatSumToZero) {
-  EXPECT_TRUE(linear().check(weights({0.5, -0.5})));
-  EXPECT_TRUE(linear().check(weights({0.1, 0.2, -0.3})));  // 5.6e-17 in f64
-  EXPECT_FALSE(linear().check(weights({0.5, -0.5}, false)));
-  EXPECT_FALSE(linear().check(weights({1.3, -0.3})));
+  EXPECT_TRUE(linear().check(task_of(weights({0.5, -0.5}))));
+  EXPECT_TRUE(linear().check(task_of(weights({0.1, 0.2, -0.3}))));  // 5.6e-17 in f64
+  EXPECT_FALSE(linear().check(task_of(weights({0.5, -0.5}, false))));
+  EXPECT_FALSE(linear().check(task_of(weights({1.3, -0.3}))));
 }
 
 TEST(Linear, OffersTheSimplestWeightsFirst) {
@@ -85,13 +89,9 @@ RC_GTEST_PROP(Linear, RecoversItsOwnWeights, ()) {
   for (int i = 1; i <= 400; ++i) {
     const float p = static_cast<float>(std::sin(i * 1.7)),
                 q = static_cast<float>(std::cos(i * 0.9));
-    const Operand operands[] = {{DType::kF32, reinterpret_cast<const std::byte*>(&p)},
-                                {DType::kF32, reinterpret_cast<const std::byte*>(&q)}};
-    uint16_t out = 0;
-    BlendScratch scratch;
-    linear().apply(weights({w, rest}), {}, Arithmetic::kExact, operands, DType::kBF16,
-                   reinterpret_cast<std::byte*>(&out), 1, scratch);
-    const double s = decode(DType::kBF16, out), ulp = std::ldexp(1, std::ilogb(s) - 7);
+    const double s = run_method(linear(), task_of(weights({w, rest}), DType::kBF16),
+                                {{DType::kF32, {p}}, {DType::kF32, {q}}})[0];
+    const double ulp = std::ldexp(1, std::ilogb(s) - 7);
     const double x = static_cast<double>(p) - static_cast<double>(q);
     const double a = (s - ulp / 2 - q) / x, b = (s + ulp / 2 - q) / x;
     low = std::max(low, std::min(a, b));
@@ -114,16 +114,13 @@ TEST(Passthrough, ScalesAndRecoversTheScale) {
 }
 
 TEST(Passthrough, KeepsNegativeZero) {
-  const uint16_t x = 0x8000;
-  uint16_t out = 1;
-  const Operand operands[] = {{DType::kBF16, reinterpret_cast<const std::byte*>(&x)}};
   TensorParameters parameters;
   parameters.per_model.push_back({{"scale", 0.5}});
-  BlendScratch scratch;
   for (const Arithmetic arithmetic : {Arithmetic::kExact, Arithmetic::kF32Once}) {
-    passthrough().apply(parameters, {}, arithmetic, operands, DType::kBF16,
-                        reinterpret_cast<std::byte*>(&out), 1, scratch);
-    EXPECT_EQ(out, 0x8000) << info(arithmetic).name;
+    TensorTask task = task_of(parameters, DType::kBF16);
+    task.arithmetic = arithmetic;
+    const double out = run_method(passthrough(), task, {{DType::kBF16, {-0.0}}})[0];
+    EXPECT_TRUE(out == 0 && std::signbit(out)) << info(arithmetic).name;
   }
 }
 

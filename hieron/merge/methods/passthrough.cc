@@ -7,6 +7,7 @@
 #include <array>
 #include <cmath>
 
+#include "hieron/merge/methods/blend_work.h"
 #include "hieron/merge/methods/decimals.h"
 #include "hieron/merge/methods/table.h"
 
@@ -28,16 +29,15 @@ class Passthrough final : public Method {
         .parameters = kParameters,
         .min_models = 1,
         .max_models = 1,
+        .weighted_sum = true,
     };
     return about;
   }
 
-  void apply(const TensorParameters& parameters, std::span<const double>, Arithmetic arithmetic,
-             std::span<const Operand> operands, DType out_dtype, std::byte* out, size_t count,
-             BlendScratch& scratch) const override {
-    const auto scale = parameters.per_model[0].find("scale");
-    const double factor = scale == parameters.per_model[0].end() ? 1 : scale->second;
-    blend(arithmetic, Combination{{factor}, false}, operands, out_dtype, out, count, scratch);
+  std::unique_ptr<TensorWork> start(const TensorTask& task) const override {
+    const auto& models = task.parameters->per_model;
+    const double scale = models.empty() ? 1 : value_of(models[0], "scale", 1);
+    return std::make_unique<BlendWork>(Combination{{scale}, false}, task.arithmetic, task.out);
   }
 
   // The second end is zero: s = alpha·x.

@@ -1,0 +1,32 @@
+// torch's random numbers on a CPU: one global Mersenne Twister (MT19937, Matsumoto & Nishimura
+// 1998) seeded by torch.manual_seed, of which every draw takes the next 32-bit words.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+namespace hieron::mergekit {
+
+class MersenneStream {
+ public:
+  // The stream of torch.manual_seed(seed), which keeps 32 bits of it, from its `first`-th word on.
+  // Far words are reached by a jump (Haramoto et al. 2008) in about 0.1 s, whatever the distance.
+  MersenneStream(uint64_t seed, uint64_t first);
+
+  uint32_t word();
+
+  // One element of torch.bernoulli: 24 bits of the next word against the probability.
+  bool keeps(double probability) {
+    return static_cast<double>(word() & 0xFFFFFF) * 0x1p-24 < probability;
+  }
+
+ private:
+  void refill();
+  void jump(uint64_t words);
+
+  std::array<uint32_t, 624> state_;  // the words before those of the stream, not yet tempered
+  size_t next_ = 624;
+};
+
+}  // namespace hieron::mergekit

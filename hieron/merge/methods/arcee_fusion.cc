@@ -1,0 +1,153 @@
+// Only the important changes of one model: those far out in the distribution of their size times how
+// much their row changed.   mergekit "arcee_fusion" (Arcee 2024).
+//
+//   s = |x − b|·KL(softmax(x_row) + 1e-8 ‖ softmax(b_row) + 1e-8);   out = x where s >= q50 + 1.5·(q75 − q25) of s, else b
+//
+// Rows are those of the last dimension; quantiles q are the sorted scores (f32) at trunc(q·(n − 1)), of
+// all elements. (mergekit takes a random million, and stores f32 beside a config that says otherwise.)
+// Trace: elements equal to the base, or to the model; never between.
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cmath>
+#include <optional>
+
+#include "hieron/kernels/decode.h"
+#include "hieron/kernels/softmax_divergence.h"
+#include "hieron/merge/methods/magnitude_order.h"
+#include "hieron/merge/methods/table.h"
+#include "hieron/walk/walk.h"
+
+namespace hieron {
+namespace {
+
+constexpr double kEpsilon = 1e-8;
+
+size_t width(DType dtype) { return static_cast<size_t>(info(dtype).bits) / 8; }
+
+class ArceeFusionWork final : public TensorWork {
+ public:
+  explicit ArceeFusionWork(const TensorTask& task)
+      : out_(task.out),
+        base_(*task.base),
+        row_(std::max<uint64_t>(1, task.shape.empty() ? 1 : task.shape.back())),
+        divergences_(task.elements / row_),
+        order_(task.elements, positions(task.elements)) {}
+
+  uint64_t grain() const override { return (kLeaf + row_ - 1) / row_ * row_; }
+  uint64_t held() const override { return divergences_.size() * sizeof(double); }
+  bool wants_pass() const override { return !measured_ || order_.wants_pass(); }
+
+  void look(const Piece& piece, WorkScratch& scratch) override {
+    if (!measured_) return measure_rows(piece, scratch);
+    for (size_t first = 0; first < piece.count; first += kLeaf) {
+      const size_t n = std::min<size_t>(kLeaf, piece.count - first);
+      const auto [base, model] = read(piece, first, n, scratch);
+      find_keys(piece.first + first, base, model, scratch);
+      order_.look(piece.first + first, std::span(scratch.keys).first(n), scratch);
+    }
+  }
+
+  Status end_pass() override {
+    if (!measured_) {
+      measured_ = true;
+    } else {
+      order_.end_pass();
+    }
+    if (order_.wants_pass()) return {};
+    const auto quantile = [&](size_t j) {
+      return static_cast<double>(std::bit_cast<float>(order_.key_at(j)));
+    };
+    threshold_ = quantile(1) + 1.5 * (quantile(2) - quantile(0));
+    return {};
+  }
+
+  void apply(const Piece& piece, std::byte* out, WorkScratch& scratch) const override {
+    for (size_t first = 0; first < piece.count; first += kLeaf) {
+      const size_t n = std::min<size_t>(kLeaf, piece.count - first);
+      const auto [base, model] = read(piece, first, n, scratch);
+      find_keys(piece.first + first, base, model, scratch);
+      for (size_t i = 0; i < n; ++i) {
+        if (!(std::bit_cast<float>(scratch.keys[i]) >= threshold_)) model[i] = base[i];
+      }
+      encode(out_, std::span<const double>(model), out + first * width(out_));
+    }
+  }
+
+ private:
+  // Borders whose key is the ascending score at trunc(q·(n − 1)).
+  static std::vector<uint64_t> positions(uint64_t n) {
+    std::vector<uint64_t> all;
+    for (const double q : {0.25, 0.5, 0.75}) {
+      all.push_back(n - static_cast<uint64_t>(q * static_cast<double>(n - (n > 0))));
+    }
+    return all;
+  }
+
+  struct Both {
+    std::span<double> base, model;
+  };
+  Both read(const Piece& piece, size_t first, size_t n, WorkScratch& scratch) const {
+    scratch.f64.resize(std::max(scratch.f64.size(), 2 * n));
+    const Both both{{scratch.f64.data(), n}, {scratch.f64.data() + n, n}};
+    const Operand &b = piece.operands[base_], &x = piece.operands[1 - base_];
+    decode(b.dtype, b.data + first * width(b.dtype), both.base);
+    decode(x.dtype, x.data + first * width(x.dtype), both.model);
+    return both;
+  }
+
+  void measure_rows(const Piece& piece, WorkScratch& scratch) {
+    for (size_t first = 0; first < piece.count; first += row_) {
+      const auto [base, model] = read(piece, first, row_, scratch);
+      divergences_[(piece.first + first) / row_] =
+          softmax_divergence(model, base, kEpsilon, scratch.blend.f64);
+    }
+  }
+
+  void find_keys(uint64_t first, std::span<const double> base, std::span<const double> model,
+                 WorkScratch& scratch) const {
+    scratch.keys.resize(std::max(scratch.keys.size(), base.size()));
+    for (size_t i = 0; i < base.size(); ++i) {
+      const double score = std::fabs(model[i] - base[i]) * divergences_[(first + i) / row_];
+      scratch.keys[i] = magnitude_key(static_cast<float>(score));
+    }
+  }
+
+  const DType out_;
+  const size_t base_;
+  const uint64_t row_;
+  std::vector<double> divergences_;  // by row
+  bool measured_ = false;
+  MagnitudeOrder order_;
+  double threshold_ = 0;
+};
+
+class ArceeFusion final : public Method {
+ public:
+  const MethodInfo& describe() const override {
+    static const MethodInfo about{
+        .name = "arcee_fusion",
+        .summary = "only the important changes of one model",
+        .formula = "s = |x − b|·KL(softmax(x_row) ‖ softmax(b_row)); out = x where s >= q50 + "
+                   "1.5·(q75 − q25), else b",
+        .citation = "Arcee, 2024; mergekit (arXiv 2403.13257)",
+        .parameters = {},
+        .min_models = 1,
+        .max_models = 1,
+        .base = BaseModel::kRequired,
+    };
+    return about;
+  }
+  std::unique_ptr<TensorWork> start(const TensorTask& task) const override {
+    return std::make_unique<ArceeFusionWork>(task);
+  }
+};
+
+}  // namespace
+
+const Method& arcee_fusion() {
+  static const ArceeFusion method;
+  return method;
+}
+
+}  // namespace hieron

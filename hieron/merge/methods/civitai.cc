@@ -1,0 +1,139 @@
+// The three merges of the image-model community (checkpoint mergers of AUTOMATIC1111's web UI and
+// SuperMerger). Block weights are filters and gradients of alpha.
+//
+//   weighted_sum      out = (1 − α)·A + α·B
+//   add_difference    out = A + α·(B − C)
+//   train_difference  out = A + 1.8·α·(B − C)·|B − A| / (|B − A| + |B − C|)
+//
+// A and B are the models in the recipe's order, C is base_model.
+#include <array>
+#include <cmath>
+
+#include "hieron/merge/methods/blend_work.h"
+#include "hieron/merge/methods/delta_arrays.h"
+#include "hieron/merge/methods/table.h"
+#include "hieron/walk/walk.h"
+
+namespace hieron {
+namespace {
+
+constexpr std::array<ParameterInfo, 1> kParameters{{
+    {"alpha", ParameterType::kNumber, false, true, std::nullopt, "how much of B, or of its change"},
+}};
+
+double alpha_of(const TensorTask& task) { return value_of(task.parameters->global, "alpha", 0); }
+
+// 1 − α needs two terms where f64 cannot say it.
+std::unique_ptr<TensorWork> start_weighted_sum(const TensorTask& task) {
+  const double alpha = alpha_of(task);
+  return std::make_unique<BlendWork>(Combination{{1, -alpha, alpha}, false}, task.arithmetic,
+                                     task.out, std::vector<size_t>{0, 0, 1});
+}
+
+// The inputs A, B and C, wherever the base stands.
+std::array<size_t, 3> roles(const TensorTask& task) {
+  std::array<size_t, 3> order{0, 1, *task.base};
+  if (order[2] == 0) order = {1, 2, 0};
+  if (order[2] == 1) order = {0, 2, 1};
+  return order;
+}
+
+std::unique_ptr<TensorWork> start_add_difference(const TensorTask& task) {
+  const auto [a, b, c] = roles(task);
+  const double alpha = alpha_of(task);
+  return std::make_unique<BlendWork>(Combination{{1, alpha, -alpha}, false}, task.arithmetic,
+                                     task.out, std::vector<size_t>{a, b, c});
+}
+
+class TrainDifferenceWork final : public TensorWork {
+ public:
+  explicit TrainDifferenceWork(const TensorTask& task)
+      : out_(task.out), base_(*task.base), alpha_(alpha_of(task)) {}
+
+  void apply(const Piece& piece, std::byte* out, WorkScratch& scratch) const override {
+    const size_t width = static_cast<size_t>(info(out_).bits) / 8;
+    for (size_t first = 0; first < piece.count; first += kLeaf) {
+      const size_t n = std::min<size_t>(kLeaf, piece.count - first);
+      DeltaArrays arrays(piece, base_, first, n, scratch);
+      for (size_t i = 0; i < n; ++i) {
+        const double ba = std::fabs(arrays.value(1)[i] - arrays.value(0)[i]);
+        const double bc = std::fabs(arrays.difference(1, i));
+        arrays.coefficient(0, i) = 1;
+        arrays.coefficient(1, i) = ba == 0 ? 0 : 1.8 * alpha_ * ba / (ba + bc);
+      }
+      arrays.round(false, out_, out + first * width);
+    }
+  }
+
+ private:
+  const DType out_;
+  const size_t base_;
+  const double alpha_;
+};
+
+std::unique_ptr<TensorWork> start_train_difference(const TensorTask& task) {
+  return std::make_unique<TrainDifferenceWork>(task);
+}
+
+class Civitai final : public Method {
+ public:
+  using Start = std::unique_ptr<TensorWork> (*)(const TensorTask&);
+  Civitai(const MethodInfo& about, Start begin) : about_(about), start_(begin) {}
+  const MethodInfo& describe() const override { return about_; }
+  std::unique_ptr<TensorWork> start(const TensorTask& task) const override { return start_(task); }
+
+ private:
+  const MethodInfo about_;
+  const Start start_;
+};
+
+}  // namespace
+
+const Method& weighted_sum() {
+  static const Civitai method(
+      {
+          .name = "weighted_sum",
+          .summary = "two models, alpha of the way from the first to the second",
+          .formula = "out = (1 − α)·A + α·B",
+          .citation = "AUTOMATIC1111, stable-diffusion-webui, 2022",
+          .parameters = kParameters,
+          .min_models = 2,
+          .max_models = 2,
+      },
+      start_weighted_sum);
+  return method;
+}
+
+const Method& add_difference() {
+  static const Civitai method(
+      {
+          .name = "add_difference",
+          .summary = "what B changed since C, added to A",
+          .formula = "out = A + α·(B − C)",
+          .citation = "AUTOMATIC1111, stable-diffusion-webui, 2022",
+          .parameters = kParameters,
+          .min_models = 2,
+          .max_models = 2,
+          .base = BaseModel::kRequired,
+      },
+      start_add_difference);
+  return method;
+}
+
+const Method& train_difference() {
+  static const Civitai method(
+      {
+          .name = "train_difference",
+          .summary = "what B changed since C, added to A as training would",
+          .formula = "out = A + 1.8·α·(B − C)·|B − A|/(|B − A| + |B − C|)",
+          .citation = "hako-mikan, sd-webui-supermerger, 2023",
+          .parameters = kParameters,
+          .min_models = 2,
+          .max_models = 2,
+          .base = BaseModel::kRequired,
+      },
+      start_train_difference);
+  return method;
+}
+
+}  // namespace hieron

@@ -1,0 +1,80 @@
+// Differences from a base, weighted and added to it.   Ilharco et al. 2023; mergekit
+// "task_arithmetic".
+//
+//   out = b + λ·Σ w_k·(x_k − b) / D,   D = Σ w_k if normalize, else 1
+//
+// Trace: a weighted sum of the models and the base whose weights sum to one (normalize: 1 − λ of the
+// base).
+#include <array>
+
+#include "hieron/kernels/exact_sum.h"
+#include "hieron/merge/methods/blend_work.h"
+#include "hieron/merge/methods/table.h"
+#include "hieron/merge/methods/task_vectors.h"
+
+namespace hieron {
+namespace {
+
+constexpr std::array<ParameterInfo, 3> kParameters{{
+    {"weight", ParameterType::kNumber, true, true, std::nullopt, "factor of this model's difference"},
+    {"lambda", ParameterType::kNumber, false, false, 1.0, "factor of the sum of the differences"},
+    {"normalize", ParameterType::kBoolean, false, false, 0.0, "divide by the sum of the weights"},
+}};
+
+class TaskArithmetic final : public Method {
+ public:
+  const MethodInfo& describe() const override {
+    static const MethodInfo about{
+        .name = "task_arithmetic",
+        .summary = "weighted differences from a base, added to it",
+        .formula = "out = b + λ·Σ w_k·(x_k − b) / D,  D = Σ w_k if normalize, else 1",
+        .citation = "Ilharco et al., Editing models with task arithmetic, ICLR 2023 (arXiv "
+                    "2212.04089)",
+        .parameters = kParameters,
+        .min_models = 1,
+        .max_models = 255,
+        .base = BaseModel::kRequired,
+        .weighted_sum = true,
+    };
+    return about;
+  }
+
+  std::optional<std::string> check(const TensorTask& task) const override {
+    return check_task_vectors(task, {});
+  }
+
+  // The same as one weighted sum; the base's weight is what is left to D, in as many terms as it
+  // takes to say it without rounding.
+  std::unique_ptr<TensorWork> start(const TensorTask& task) const override {
+    const double lambda = value_of(task.parameters->global, "lambda", 1);
+    const bool normalize = value_of(task.parameters->global, "normalize", 0) != 0;
+    Combination sum{{}, normalize};
+    std::vector<size_t> which;
+    ExactSum left;
+    if (!normalize) left.add_product(1, 1);
+    for (size_t k = 0; k < task.inputs.size(); ++k) {
+      if (k == task.base) continue;
+      const double weight = value_of(task.parameters->per_model[k], "weight", 0);
+      sum.weights.push_back(lambda * weight);
+      which.push_back(k);
+      if (normalize) left.add_product(1, weight);
+      left.add_product(-1, lambda * weight);
+    }
+    do {
+      const double part = left.sign() == 0 ? 0 : left.near();
+      sum.weights.push_back(part);
+      which.push_back(*task.base);
+      left.add_product(-1, part);
+    } while (left.sign() != 0);
+    return std::make_unique<BlendWork>(std::move(sum), task.arithmetic, task.out, std::move(which));
+  }
+};
+
+}  // namespace
+
+const Method& task_arithmetic() {
+  static const TaskArithmetic method;
+  return method;
+}
+
+}  // namespace hieron

@@ -1,0 +1,76 @@
+#include "hieron/merge/recipe_models.h"
+
+#include <fmt/format.h>
+
+#include <filesystem>
+
+#include "hieron/core/text.h"
+
+namespace hieron {
+
+namespace fs = std::filesystem;
+
+Result<uint32_t> RecipeModels::open(const ModelRef& ref) {
+  if (ref.document) return open_document(ref);
+  const std::string path = locate(ref);
+  if (path.empty() && !ref.adapter.empty()) {
+    return refuse(
+        fmt::format("{}, line {}: \"{}\" adds an adapter to a model; adapters come later.", file_,
+                    ref.line, printable(ref.text)),
+        file_, {}, static_cast<uint64_t>(ref.line));
+  }
+  if (path.empty() && !ref.revision.empty()) {
+    return system_error(
+        fmt::format("{}, line {}: the model \"{}\" is not here, and revisions of a hub are not "
+                    "read yet; download it and give the folder.",
+                    file_, ref.line, printable(ref.text)),
+        ref.text);
+  }
+  const std::string opened = path.empty() ? ref.path : path;
+  std::error_code ignored;
+  const fs::path canonical = fs::weakly_canonical(opened, ignored);
+  const auto [it, fresh] = opened_.try_emplace(canonical.empty() ? opened : canonical.string(),
+                                               static_cast<uint32_t>(models_.size()));
+  if (!fresh) return it->second;
+  auto checkpoint = open_checkpoint(opened);
+  if (!checkpoint) {
+    Error error = checkpoint.error();
+    error.sentence = fmt::format("{}, line {}: {}", file_, ref.line, error.sentence);
+    return std::unexpected(std::move(error));
+  }
+  models_.push_back({ref.text, *std::move(checkpoint)});
+  return it->second;
+}
+
+Result<uint32_t> RecipeModels::open_document(const ModelRef& ref) {
+  const auto found = documents_.find(ref.path);
+  if (found == documents_.end() || !ref.adapter.empty()) {
+    return refuse(
+        fmt::format("{}, line {}: \"{}\" is another document of this file{}.", file_, ref.line,
+                    printable(ref.text),
+                    found == documents_.end() ? ", which has not been made"
+                                              : "; write it to a folder first to add an adapter"),
+        file_, {}, static_cast<uint64_t>(ref.line));
+  }
+  // No path has two colons at its end.
+  const auto [it, fresh] =
+      opened_.try_emplace(ref.path + "::", static_cast<uint32_t>(models_.size()));
+  if (fresh) models_.push_back({ref.path, found->second});
+  return it->second;
+}
+
+// An existing path wins: as it stands from the recipe's folder, then from here; then without
+// @revision.
+std::string RecipeModels::locate(const ModelRef& ref) const {
+  std::error_code ignored;
+  const fs::path folder = fs::path(file_).parent_path();
+  for (const std::string& text : {ref.text, ref.adapter.empty() ? ref.path : std::string()}) {
+    if (text.empty()) continue;
+    if (fs::path(text).is_relative() && fs::exists(folder / text, ignored))
+      return (folder / text).string();
+    if (fs::exists(text, ignored)) return text;
+  }
+  return {};
+}
+
+}  // namespace hieron

@@ -1,0 +1,49 @@
+// The models that a recipe names, each opened once however often it is named.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "hieron/core/error.h"
+#include "hieron/merge/recipe.h"
+#include "hieron/walk/checkpoint.h"
+
+namespace hieron {
+
+// A model of the recipe.
+struct PlannedModel {
+  std::string ref;  // as written
+  std::shared_ptr<const Checkpoint> checkpoint;
+};
+
+class RecipeModels {
+ public:
+  // `file`: the recipe's, where relative paths start.
+  explicit RecipeModels(std::string file) : file_(std::move(file)) {}
+
+  // A model that is another document of the recipe's file, under the document's name.
+  void provide(const std::string& document, std::shared_ptr<const Checkpoint> checkpoint) {
+    documents_[document] = std::move(checkpoint);
+  }
+
+  // The number of the model, in the order of first mention.
+  Result<uint32_t> open(const ModelRef& ref);
+
+  const std::vector<PlannedModel>& all() const { return models_; }
+  std::vector<PlannedModel>& all() { return models_; }
+
+ private:
+  std::string locate(const ModelRef& ref) const;
+  Result<uint32_t> open_document(const ModelRef& ref);
+
+  const std::string file_;
+  std::map<std::string, std::shared_ptr<const Checkpoint>> documents_;
+  std::vector<PlannedModel> models_;
+  std::map<std::string, uint32_t> opened_;  // canonical path -> model
+};
+
+}  // namespace hieron

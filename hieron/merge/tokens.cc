@@ -1,0 +1,629 @@
+#include "hieron/merge/tokens.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bit>
+#include <limits>
+#include <unordered_map>
+#include <unordered_set>
+#include <utility>
+
+#include "hieron/core/text.h"
+
+namespace hieron {
+namespace {
+
+using mergekit::Version;
+
+constexpr uint32_t kNone = std::numeric_limits<uint32_t>::max();
+constexpr size_t kShown = 3;  // tokens that a warning quotes
+
+// A token of the output. The text lies in a tokenizer or in the wish.
+struct OutToken {
+  std::string_view text;
+  uint32_t id;
+};
+
+// Where one row of one model comes from, before rows are joined into runs.
+struct Source {
+  RowFrom from = RowFrom::kZero;
+  uint32_t model = 0;
+  uint64_t row = 0;
+};
+
+std::string show_token(std::string_view text) {
+  return fmt::format("\"{}\"", printable(text, 60));
+}
+
+std::string_view name(Version version) {
+  return version == Version::k014 ? "mergekit 0.1.4" : "mergekit 0.1.5";
+}
+
+// Counts tokens and keeps the first few for the sentence.
+class Tally {
+ public:
+  void add(std::string_view token) {
+    if (count_++ < kShown) shown_ += (count_ > 1 ? ", " : "") + show_token(token);
+  }
+  uint64_t count() const { return count_; }
+  // "1 token ("a")", "5 tokens ("a", "b", "c", …)"
+  std::string tokens() const {
+    return fmt::format("{} {} ({}{})", with_commas(count_), count_ == 1 ? "token" : "tokens",
+                       shown_, count_ > kShown ? ", …" : "");
+  }
+
+ private:
+  uint64_t count_ = 0;
+  std::string shown_;
+};
+
+class Planner {
+ public:
+  Planner(const TokenizerWish& wish, std::span<const TokenModel> models, size_t base,
+          const TokenOptions& options)
+      : wish_(wish), models_(models), base_(base), options_(options) {}
+
+  Result<TokenPlan> plan() {
+    HIERON_CHECK(take_tokenizers());
+    HIERON_CHECK(take_donor());
+    if (wish_.source == TokenizerWish::Source::kUnion) HIERON_CHECK(unite());
+    HIERON_CHECK(add_ruled_tokens());
+    HIERON_CHECK(check_replayable());
+    HIERON_CHECK(count_rows());
+    HIERON_CHECK(check_rules());
+    HIERON_CHECK(assign_rows());
+    join_runs();
+    warn();
+    return std::move(plan_);
+  }
+
+ private:
+  std::unexpected<Error> refuse_wish(const std::string& sentence, int line) const {
+    return refuse(sentence, {}, {},
+                  line > 0 ? std::optional<uint64_t>(static_cast<uint64_t>(line)) : std::nullopt);
+  }
+  std::unexpected<Error> refuse_replay(const std::string& reason, int line = 0) const {
+    return refuse_wish(fmt::format("{} {}; merge in exact arithmetic, which does it.",
+                                   name(*options_.replay), reason),
+                       line ? line : wish_.line);
+  }
+  std::string shown(size_t model) const { return printable(models_[model].name); }
+  const Tokenizer& tokenizer(size_t model) const { return *tokenizers_[model]; }
+
+  // ---- what the models have
+
+  Status take_tokenizers() {
+    plan_.replay = options_.replay;
+    if (!models_[base_].tokenizer) {
+      return refuse_wish(fmt::format("{} has no tokenizer.json or vocab.json, so its rows cannot be "
+                                     "matched with other models' tokens; add the file, or remove "
+                                     "the tokenizer from the recipe.",
+                                     shown(base_)),
+                         wish_.line);
+    }
+    for (size_t m = 0; m < models_.size(); ++m) {
+      const TokenModel& model = models_[m];
+      tokenizers_.push_back(model.tokenizer ? model.tokenizer.get()
+                                            : models_[base_].tokenizer.get());
+      limits_.push_back(usable_rows(m));
+      plan_.rows_of.push_back(model.rows);
+      if (!model.tokenizer) {
+        plan_.warnings.push_back(fmt::format("{} has no tokenizer; it is taken to be that of {}.",
+                                             shown(m), shown(base_)));
+      }
+      if (model.rows > 0 && model.vocab_size && *model.vocab_size > model.rows) {
+        plan_.warnings.push_back(
+            fmt::format("{}: config.json counts {} tokens, but the embedding has {} rows.",
+                        shown(m), with_commas(*model.vocab_size), with_commas(model.rows)));
+      }
+    }
+    return {};
+  }
+
+  // Ids from here on have no row. mergekit looks at the config alone.
+  uint64_t usable_rows(size_t m) const {
+    const TokenModel& model = models_[m];
+    if (options_.replay || model.rows == 0) {
+      return model.vocab_size.value_or(tokenizer(m).id_end());
+    }
+    return std::min(model.rows, model.vocab_size.value_or(model.rows));
+  }
+
+  // The row of a token in a model that has it and has a row for it.
+  uint32_t row_in(size_t m, std::string_view text) const {
+    const auto id = tokenizer(m).id(text);
+    return id && *id < limits_[m] ? *id : kNone;
+  }
+
+  // ---- the output's vocabulary
+
+  Status take_donor() {
+    plan_.donor = wish_.source == TokenizerWish::Source::kModel ? wish_.model : base_;
+    if (!models_[plan_.donor].tokenizer) {
+      return refuse_wish(fmt::format("{} has no tokenizer.json or vocab.json to give the result; "
+                                     "name a model that has one.",
+                                     shown(plan_.donor)),
+                         wish_.line);
+    }
+    plan_.tokenizer = models_[plan_.donor].tokenizer;
+    const bool cut = !(options_.replay && wish_.source == TokenizerWish::Source::kModel);
+    Tally gone;
+    for (const Token& token : plan_.tokenizer->tokens()) {
+      if (cut && token.id >= limits_[plan_.donor]) {
+        gone.add(token.text);
+        plan_.dropped.emplace_back(token.text);
+      } else {
+        out_.push_back({token.text, token.id});
+        ids_.emplace(token.text, token.id);
+      }
+    }
+    if (gone.count() == 0) return {};
+    if (options_.replay && plan_.tokenizer->kind() != "BPE") {
+      return refuse_replay(fmt::format("cannot remove tokens beyond vocab_size from a {} tokenizer "
+                                       "({})",
+                                       plan_.tokenizer->kind(), shown(plan_.donor)));
+    }
+    plan_.warnings.push_back(
+        fmt::format("{}: {} of its tokenizer have ids beyond its {} rows and are removed.",
+                    shown(plan_.donor), gone.tokens(), with_commas(limits_[plan_.donor])));
+    return {};
+  }
+
+  uint64_t next_id() const {
+    uint64_t trained = 0, after_added = 0;
+    for (const OutToken& token : out_) {
+      if (plan_.tokenizer->added_token(token.text)) {
+        after_added = std::max(after_added, uint64_t{token.id} + 1);
+      }
+    }
+    trained = plan_.tokenizer->next_id();
+    if (plan_.dropped.empty()) return trained;
+    // Without its last tokens the vocabulary is as long as what is left of it.
+    return std::max<uint64_t>(after_added, std::min<uint64_t>(trained, limits_[plan_.donor]));
+  }
+
+  // A token that the donor lacks, or has without these settings.
+  Status append(AddedToken token, std::string_view text) {
+    if (const auto known = ids_.find(text); known != ids_.end()) {
+      token.id = known->second;
+    } else {
+      if (next_id_ == 0) next_id_ = next_id();
+      if (next_id_ >= kMaxTokenIds || plan_.tokenizer->text(static_cast<uint32_t>(next_id_))) {
+        const bool dropped = next_id_ < kMaxTokenIds && next_id_ >= limits_[plan_.donor];
+        if (!dropped) {
+          return refuse_wish(
+              fmt::format("{}: the token {} cannot be appended, because its id would be {}, "
+                          "which is taken; number the vocabulary without gaps.",
+                          shown(plan_.donor), show_token(text), next_id_),
+              wish_.line);
+        }
+      }
+      token.id = static_cast<uint32_t>(next_id_++);
+      out_.push_back({text, token.id});
+      ids_.emplace(text, token.id);
+    }
+    plan_.added.push_back(std::move(token));
+    return {};
+  }
+
+  // Tokens of the other models: first those of their vocabularies, then the added ones.
+  Status unite() {
+    std::unordered_map<std::string_view, const AddedToken*> added;
+    std::vector<const AddedToken*> in_order;
+    Tally differ;
+    for (const size_t m : base_first()) {
+      for (const AddedToken& token : tokenizer(m).added()) {
+        if (token.id >= limits_[m]) continue;
+        const auto [known, fresh] = added.emplace(token.content, &token);
+        if (fresh) in_order.push_back(&token);
+        if (!fresh && !known->second->same_settings(token)) differ.add(token.content);
+      }
+    }
+    for (const size_t m : base_first()) {
+      for (const Token& token : tokenizer(m).tokens()) {
+        if (m == base_ || token.id >= limits_[m]) continue;
+        if (ids_.contains(token.text) || added.contains(token.text)) continue;
+        HIERON_CHECK(append({.content = std::string(token.text)}, token.text));
+      }
+    }
+    for (const AddedToken* token : in_order) {
+      const AddedToken* own = tokenizer(base_).added_token(token->content);
+      if (own && own->id < limits_[base_]) continue;
+      HIERON_CHECK(append(*token, token->content));
+    }
+    if (differ.count() > 0) {
+      plan_.warnings.push_back(fmt::format(
+          "{} are added with different settings by several models; the first model's hold.",
+          differ.tokens()));
+    }
+    return {};
+  }
+
+  std::vector<size_t> base_first() const {
+    std::vector<size_t> order{base_};
+    for (size_t m = 0; m < models_.size(); ++m) {
+      if (m != base_ && models_[m].merged) order.push_back(m);
+    }
+    return order;
+  }
+
+  Status add_ruled_tokens() {
+    for (const TokenRule& rule : wish_.rules) {
+      rules_.emplace(rule.token, &rule);
+      if (!ids_.contains(rule.token)) {
+        HIERON_CHECK(append({.content = rule.token}, rule.token));
+      }
+    }
+    std::ranges::sort(plan_.added, {}, &AddedToken::id);
+    std::ranges::stable_sort(out_, {}, &OutToken::id);
+    plan_.tokens = out_.size();
+    return {};
+  }
+
+  // mergekit looks up each output token's id in each model, and knows none beyond vocab_size.
+  Status check_replayable() {
+    if (!options_.replay) return {};
+    for (size_t m = 0; m < models_.size(); ++m) {
+      if (!models_[m].merged) continue;
+      for (const OutToken& token : out_) {
+        const auto id = tokenizer(m).id(token.text);
+        if (!id || *id < limits_[m] || (m == base_ && tokenizers_[m] == plan_.tokenizer.get())) {
+          continue;
+        }
+        return refuse_replay(fmt::format("fails because the token {} of {} has the id {}, but "
+                                         "vocab_size is {} (KeyError)",
+                                         show_token(token.text), shown(m), *id, limits_[m]));
+      }
+    }
+    return {};
+  }
+
+  Status count_rows() {
+    const uint64_t end = out_.empty() ? 0 : uint64_t{out_.back().id} + 1;
+    const uint64_t has = models_[plan_.donor].rows;
+    uint64_t rows = end;
+    if (options_.replay) {
+      if (end != out_.size()) {
+        return refuse_replay(fmt::format("fails because the {} tokens have ids up to {} "
+                                         "(IndexError)",
+                                         with_commas(out_.size()), with_commas(end - 1)));
+      }
+      if (has > end) {
+        plan_.warnings.push_back(
+            fmt::format("{} cuts the vocabulary from {} rows to its {} tokens.",
+                        name(*options_.replay), with_commas(has), with_commas(end)));
+      }
+    } else if (has > end) {
+      keep_or_cut(has, end, rows);
+    }
+    const uint64_t multiple = wish_.pad_to_multiple_of.value_or(1);
+    const uint64_t over = multiple > 1 ? rows % multiple : 0;
+    if (over != 0 && __builtin_add_overflow(rows, multiple - over, &rows)) {
+      return refuse_wish("pad_to_multiple_of is too large.", wish_.line);
+    }
+    plan_.rows = rows;
+    return {};
+  }
+
+  void keep_or_cut(uint64_t has, uint64_t end, uint64_t& rows) {
+    if (options_.keep_padding) {
+      rows = has;
+      plan_.warnings.push_back(fmt::format(
+          "{}: the embedding has {} rows for ids up to {}; the {} rows without a token are kept "
+          "(mergekit would drop them).",
+          shown(plan_.donor), with_commas(has), with_commas(end - 1), with_commas(has - end)));
+      return;
+    }
+    plan_.warnings.push_back(fmt::format("{}: the embedding is cut from {} rows to {}, the last "
+                                         "that has a token.",
+                                         shown(plan_.donor), with_commas(has), with_commas(end)));
+  }
+
+  // ---- the recipe's rules
+
+  Status check_rules() {
+    for (const TokenRule& rule : wish_.rules) {
+      if (rule.from == TokenRule::From::kModel || rule.from == TokenRule::From::kModelToken) {
+        HIERON_TRY(const uint64_t row, row_of_rule(rule));
+        ruled_rows_[&rule] = row;
+      }
+      if (options_.replay) HIERON_CHECK(check_replayed_rule(rule));
+    }
+    return {};
+  }
+
+  Result<uint64_t> row_of_rule(const TokenRule& rule) const {
+    const TokenModel& model = models_[rule.model];
+    if (model.rows == 0) {
+      return refuse_wish(fmt::format("the token {} cannot take a row of {}, which has no embedding.",
+                                     show_token(rule.token), shown(rule.model)),
+                         rule.line);
+    }
+    if (rule.id) {
+      if (*rule.id < model.rows) return *rule.id;
+      return refuse_wish(
+          fmt::format("the token {} cannot take row {} of {}, which has {} rows.",
+                      show_token(rule.token), *rule.id, shown(rule.model), with_commas(model.rows)),
+          rule.line);
+    }
+    const std::string& text = rule.from == TokenRule::From::kModel ? rule.token : rule.other;
+    const uint32_t row = row_in(rule.model, text);
+    if (row != kNone) return row;
+    const bool known = tokenizer(rule.model).id(text).has_value();
+    return refuse_wish(
+        known ? fmt::format("the token {} has no row in {}: its id {} is beyond the {} rows.",
+                            show_token(text), shown(rule.model), *tokenizer(rule.model).id(text),
+                            with_commas(limits_[rule.model]))
+              : fmt::format("the token {} is not in the tokenizer of {}; take another model, or "
+                            "kind: model_token with a token that it has.",
+                            show_token(text), shown(rule.model)),
+        rule.line);
+  }
+
+  Status check_replayed_rule(const TokenRule& rule) const {
+    const bool old = *options_.replay == Version::k014;
+    if (old && rule.from == TokenRule::From::kZero) {
+      return refuse_replay("cannot set a token to zero (UnboundLocalError)", rule.line);
+    }
+    if (rule.from != TokenRule::From::kDefault) return {};
+    const bool all = std::ranges::all_of(std::views::iota(size_t{0}, models_.size()), [&](size_t m) {
+      return !models_[m].merged || row_in(m, rule.token) != kNone;
+    });
+    if (!old && all && !rule.force) return {};
+    return refuse_replay(
+        fmt::format("needs a source for the token {} (NotImplementedError)", show_token(rule.token)),
+        rule.line);
+  }
+
+  // ---- where rows come from
+
+  Status assign_rows() {
+    sources_.assign(models_.size(), {});
+    const uint64_t tokens_end = std::min<uint64_t>(plan_.rows, out_.empty() ? 0 : out_.back().id + 1);
+    for (auto& rows : sources_) rows.assign(tokens_end, {});
+    std::vector<uint32_t> own(models_.size());
+    only_in_.resize(models_.size());
+    unused_.resize(models_.size());
+    std::vector<bool> claimed(tokens_end);
+    for (const OutToken& token : out_) {
+      claimed[token.id] = true;
+      for (size_t m = 0; m < models_.size(); ++m) own[m] = row_in(m, token.text);
+      HIERON_TRY(const Source shared, shared_source(token.text, own));
+      const auto rule = rules_.find(token.text);
+      const bool force = rule != rules_.end() && rule->second->force;
+      for (size_t m = 0; m < models_.size(); ++m) {
+        sources_[m][token.id] = own[m] != kNone && !force
+                                    ? Source{RowFrom::kRow, static_cast<uint32_t>(m), own[m]}
+                                    : shared;
+      }
+    }
+    for (uint64_t row = 0; row < tokens_end; ++row) {
+      if (claimed[row]) continue;
+      note_unclaimed(row);
+      for (size_t m = 0; m < models_.size(); ++m) sources_[m][row] = unclaimed_source(m, row);
+    }
+    return {};
+  }
+
+  // What a model takes that has no row of its own for this token.
+  Result<Source> shared_source(std::string_view text, const std::vector<uint32_t>& own) {
+    const auto rule = rules_.find(text);
+    if (rule != rules_.end() && rule->second->from != TokenRule::From::kDefault) {
+      if (rule->second->from == TokenRule::From::kZero) return Source{};
+      return Source{RowFrom::kRow, static_cast<uint32_t>(rule->second->model),
+                    ruled_rows_.at(rule->second)};
+    }
+    std::vector<ModelRow> holders;
+    size_t merged = 0;
+    for (size_t m = 0; m < models_.size(); ++m) {
+      if (!models_[m].merged) continue;
+      ++merged;
+      if (own[m] != kNone) holders.push_back({static_cast<uint32_t>(m), own[m]});
+    }
+    if (holders.size() == 1 && merged > 1) only_in_[holders[0].model].add(text);
+    if (holders.size() == 1) return Source{RowFrom::kRow, holders[0].model, holders[0].row};
+    if (holders.empty()) return lent_source(text, own);
+    if (own[base_] != kNone && lends(base_)) {
+      return Source{RowFrom::kRow, static_cast<uint32_t>(base_), own[base_]};
+    }
+    if (holders.size() == merged) return Source{};  // nobody asks
+    averaged_.add(text);
+    plan_.means.push_back(std::move(holders));
+    return Source{RowFrom::kMean, 0, plan_.means.size() - 1};
+  }
+
+  bool lends(size_t m) const { return models_[m].merged && models_[m].rows > 0; }
+
+  // None of the merged models has the token: another one with rows may.
+  Result<Source> lent_source(std::string_view text, const std::vector<uint32_t>& own) {
+    if (!options_.replay) {
+      for (size_t m = 0; m < models_.size(); ++m) {
+        if (own[m] == kNone || models_[m].rows == 0) continue;
+        return Source{RowFrom::kRow, static_cast<uint32_t>(m), own[m]};
+      }
+    }
+    if (options_.replay == Version::k014) {
+      return refuse_replay(fmt::format("fails because no model has the token {} (ValidationError)",
+                                       show_token(text)));
+    }
+    nowhere_.add(text);
+    return Source{};
+  }
+
+  void note_unclaimed(uint64_t row) {
+    if (!plan_.unclaimed.empty() &&
+        plan_.unclaimed.back().first + plan_.unclaimed.back().count == row) {
+      ++plan_.unclaimed.back().count;
+    } else {
+      plan_.unclaimed.push_back({row, 1, RowFrom::kRow});
+    }
+  }
+
+  // A row that no output token has: padding, or a gap. The model's own one if it is nobody's there
+  // either, else the donor's.
+  Source unclaimed_source(size_t m, uint64_t row) const {
+    const uint64_t has = models_[m].rows, donor_has = models_[plan_.donor].rows;
+    const bool free = row >= tokenizer(m).id_end() ||
+                      !tokenizer(m).text(static_cast<uint32_t>(row)).has_value();
+    if (row < has && (free || m == plan_.donor)) {
+      return {RowFrom::kRow, static_cast<uint32_t>(m), row};
+    }
+    if (row < donor_has) return {RowFrom::kRow, static_cast<uint32_t>(plan_.donor), row};
+    return {RowFrom::kMeanOfAll, 0, 0};
+  }
+
+  // ---- runs
+
+  static void extend(std::vector<RowRun>& runs, uint64_t first, uint64_t count,
+                     const Source& source) {
+    if (!runs.empty()) {
+      RowRun& last = runs.back();
+      const bool consecutive = source.from == RowFrom::kZero || source.from == RowFrom::kMeanOfAll ||
+                               (last.model == source.model && last.row + last.count == source.row);
+      if (last.from == source.from && consecutive) {
+        last.count += count;
+        return;
+      }
+    }
+    runs.push_back({first, count, source.from, source.model, source.row});
+  }
+
+  void join_runs() {
+    for (size_t m = 0; m < models_.size(); ++m) {
+      std::vector<RowRun>& runs = plan_.models.emplace_back();
+      for (uint64_t row = 0; row < sources_[m].size(); ++row) extend(runs, row, 1, sources_[m][row]);
+      extend_beyond_tokens(m, runs);
+    }
+    const uint64_t end = sources_.empty() ? 0 : sources_[0].size();
+    if (plan_.rows > end) plan_.unclaimed.push_back({end, plan_.rows - end, RowFrom::kRow});
+  }
+
+  // Behind the last token: stretches within which nothing changes.
+  void extend_beyond_tokens(size_t m, std::vector<RowRun>& runs) const {
+    const uint64_t end = plan_.rows;
+    uint64_t row = sources_[m].size();
+    if (options_.replay) {
+      if (row < end) extend(runs, row, end - row, {RowFrom::kMeanOfAll, 0, 0});
+      return;
+    }
+    const uint64_t donor_has = models_[plan_.donor].rows;
+    // Rows that one of this model's tokens has are looked at one by one, the rest at once.
+    for (const uint64_t stop : {std::min(tokenizer(m).id_end(), end)}) {
+      for (; row < stop; ++row) extend(runs, row, 1, unclaimed_source(m, row));
+    }
+    for (const uint64_t stop : {std::min(models_[m].rows, donor_has), donor_has, end}) {
+      if (row >= std::min(stop, end)) continue;
+      extend(runs, row, std::min(stop, end) - row, beyond(m, row));
+      row = std::min(stop, end);
+    }
+  }
+
+  // Rows of the donor's padding are its own affair; further ones are means.
+  Source beyond(size_t m, uint64_t row) const {
+    if (row >= models_[plan_.donor].rows) return {RowFrom::kMeanOfAll, 0, 0};
+    return unclaimed_source(m, row);
+  }
+
+  // ---- what the user should know
+
+  void warn() {
+    for (size_t m = 0; m < models_.size(); ++m) {
+      if (only_in_[m].count() > 0) {
+        plan_.warnings.push_back(fmt::format("{} are in {} only; the other models take its rows.",
+                                             only_in_[m].tokens(), shown(m)));
+      }
+      warn_of_ids(m);
+      warn_of_lost(m);
+    }
+    if (averaged_.count() > 0) {
+      plan_.warnings.push_back(fmt::format(
+          "{} are in several models but not in the base nor in all; models without them take the "
+          "mean of those rows.",
+          averaged_.tokens()));
+    }
+    if (nowhere_.count() > 0) {
+      plan_.warnings.push_back(
+          fmt::format("{} have a row in no model; it is set to zero.", nowhere_.tokens()));
+    }
+  }
+
+  void warn_of_ids(size_t m) {
+    if (m == plan_.donor || !models_[m].merged) return;
+    Tally beyond_rows;
+    for (const Token& token : tokenizer(m).tokens()) {
+      if (token.id >= limits_[m]) beyond_rows.add(token.text);
+    }
+    if (beyond_rows.count() == 0) return;
+    plan_.warnings.push_back(
+        fmt::format("{}: {} of its tokenizer have ids beyond its {} rows; they count as missing.",
+                    shown(m), beyond_rows.tokens(), with_commas(limits_[m])));
+  }
+
+  void warn_of_lost(size_t m) {
+    if (!models_[m].merged || tokenizers_[m] == plan_.tokenizer.get()) return;
+    Tally lost;
+    for (const Token& token : tokenizer(m).tokens()) {
+      if (token.id < limits_[m] && !ids_.contains(token.text)) lost.add(token.text);
+    }
+    if (lost.count() == 0) return;
+    plan_.warnings.push_back(
+        fmt::format("{} of {} are not in the output's vocabulary; their rows are left out.",
+                    lost.tokens(), shown(m)));
+  }
+
+  const TokenizerWish& wish_;
+  const std::span<const TokenModel> models_;
+  const size_t base_;
+  const TokenOptions options_;
+
+  std::vector<const Tokenizer*> tokenizers_;  // by model; the base's where there is none
+  std::vector<uint64_t> limits_;              // by model: ids from here on have no row
+  std::vector<OutToken> out_;                 // by id, once complete
+  std::unordered_map<std::string_view, uint32_t> ids_;
+  uint64_t next_id_ = 0;
+  std::unordered_map<std::string_view, const TokenRule*> rules_;
+  std::unordered_map<const TokenRule*, uint64_t> ruled_rows_;
+  std::vector<std::vector<Source>> sources_;  // by model, then row
+  std::vector<Tally> only_in_, unused_;
+  Tally averaged_, nowhere_;
+  TokenPlan plan_;
+};
+
+}  // namespace
+
+std::optional<uint64_t> TokenPlan::id(std::string_view token) const {
+  const auto appended = std::ranges::find(added, token, &AddedToken::content);
+  if (appended != added.end()) return appended->id;
+  if (std::ranges::find(dropped, token) != dropped.end()) return std::nullopt;
+  const auto own = tokenizer->id(token);
+  return own ? std::optional<uint64_t>(*own) : std::nullopt;
+}
+
+bool TokenPlan::unchanged(size_t model) const {
+  const std::vector<RowRun>& runs = models[model];
+  return rows_of[model] == rows && runs.size() == 1 && runs[0].from == RowFrom::kRow &&
+         runs[0].model == model && runs[0].row == 0;
+}
+
+Result<TokenPlan> plan_tokens(const TokenizerWish& wish, std::span<const TokenModel> models,
+                              size_t base, const TokenOptions& options) {
+  return Planner(wish, models, base, options).plan();
+}
+
+std::optional<std::string> vocabulary_mismatch(std::span<const TokenModel> models) {
+  const TokenModel* first = nullptr;
+  for (const TokenModel& model : models) {
+    if (!model.merged || model.rows == 0) continue;
+    if (!first) first = &model;
+    if (model.rows == first->rows) continue;
+    return fmt::format(
+        "{} has {} rows for its tokens and {} has {}: which rows belong together is not said; add "
+        "tokenizer_source: union (or base) to the recipe.",
+        printable(first->name), with_commas(first->rows), printable(model.name),
+        with_commas(model.rows));
+  }
+  return std::nullopt;
+}
+
+}  // namespace hieron
