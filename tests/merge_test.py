@@ -188,6 +188,68 @@ class Merge(unittest.TestCase):
         self.assertEqual(hieron("verify", self.path("other.yml"), self.path("all", "other")).returncode, 0)
         self.assertNotEqual(tensor_hashes(self.path("all", "recipe")), tensor_hashes(self.path("all", "other")))
 
+    def write_documents(self):
+        self.write_pair(rows=4, tensors=2)
+        with open(self.path("several.yml"), "w") as f:
+            f.write("name: half\n" + RECIPE + "---\n" + RECIPE.replace("model: b", "model: half"))
+        return self.path("several.yml")
+
+    def test_documents_give_the_same_bytes_with_and_without_a_folder_for_each(self):
+        recipe = self.write_documents()
+        self.assertEqual(hieron("merge", recipe, self.path("at-once")).returncode, 0)
+        made = hieron("merge", recipe, self.path("last"), "-I", self.path("parts"))
+        self.assertEqual(made.returncode, 0, made.stderr)
+        self.assertEqual(sorted(os.listdir(self.path("parts"))), ["half"])
+        self.assertEqual(tensor_hashes(self.path("at-once")), tensor_hashes(self.path("last")))
+        self.assertEqual(hieron("verify", recipe, self.path("last")).returncode, 0)
+        copy = self.path("at-once", "mergekit_config.yml")
+        self.assertIn("name: half", open(copy).read())
+
+    def test_a_document_that_is_made_is_taken_over_and_a_stale_one_refused(self):
+        recipe = self.write_documents()
+        flags = ["-I", self.path("parts"), "--json", "-", "--quiet"]
+        self.assertEqual(hieron("merge", recipe, self.path("one"), *flags).returncode, 0)
+        again = json.loads(hieron("merge", recipe, self.path("two"), *flags).stdout)
+        self.assertEqual([m["made_before"] for m in again["merges"]], [True, False])
+        self.follows("merge", again)
+        with open(recipe) as f:
+            changed = f.read().replace("0.6", "0.5", 1)
+        with open(recipe, "w") as f:
+            f.write(changed)
+        stale = hieron("merge", recipe, self.path("three"), *flags)
+        self.assertEqual(stale.returncode, 3, stale.stderr)
+        self.assertIn("not empty", stale.stderr)
+
+    def test_mergekits_flags_are_taken(self):
+        recipe = self.write_pair(rows=4, tensors=2)
+        flags = "--cuda --no-lazy-unpickle --low-cpu-memory --allow-crimes --lora-merge-cache x --out-shard-size 5B"
+        dry = hieron("merge", recipe, self.path("o"), "--dry-run", "--no-copy-tokenizer", *flags.split())
+        self.assertEqual(dry.returncode, 0, dry.stderr)
+        self.assertIn("1 shard", dry.stdout)  # five billion bytes, not five
+        self.assertIn("--cuda has no meaning here", dry.stdout)
+        for flag in ("--trust-remote-code", "--no-safe-serialization"):
+            self.assertEqual(hieron("merge", recipe, self.path("o"), "--dry-run", flag).returncode, 2)
+
+    def test_the_seed_is_a_64_bit_number(self):
+        recipe = self.write_pair(rows=4, tensors=2)
+        seed = lambda *flags: json.loads(
+            hieron("merge", recipe, self.path("o"), "--dry-run", "--json", "-", *flags).stdout
+        )["merges"][0]["seed"]
+        self.assertEqual(seed("--random-seed", "0xffffffffffffffff"), 2**64 - 1)
+        self.assertEqual(seed("--seed", "ff"), 255)
+        for wrong in ("-1", "1.5", str(2**64)):
+            self.assertEqual(hieron("merge", recipe, self.path("o"), "--random-seed", wrong).returncode, 2)
+        self.assertEqual(hieron("merge", recipe, self.path("o"), "--seed", "f" * 17).returncode, 2)
+
+    def test_a_mixture_and_a_search_are_told_apart_from_a_merge(self):
+        for text, what in (("base_model: a\ngate_mode: random\nexperts: [{source_model: a}, {source_model: b}]\n", "mergekit-moe"),
+                           ("genome: {models: [a]}\n", "mergekit-evolve")):
+            with open(self.path("other.yml"), "w") as f:
+                f.write(text)
+            refused = hieron("plan", self.path("other.yml"))
+            self.assertEqual(refused.returncode, 3)
+            self.assertIn(what, refused.stderr)
+
     def test_a_rerun_removes_what_a_killed_run_was_writing(self):
         recipe, out = self.write_pair(), self.path("out")
         flags = ["--out-shard-size", "2MB", "--threads", "2", "--memory", "4MiB"]

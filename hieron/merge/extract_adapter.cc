@@ -81,7 +81,9 @@ class Extractor {
     for (const TensorInfo& tensor : model_.tensors) {
       const size_t dot = tensor.name.rfind('.');
       last = base_.find_after(last, tensor.name);
-      Candidate c{.model = &tensor, .base = last};
+      Candidate c;
+      c.model = &tensor;
+      c.base = last;
       c.module = tensor.name.substr(0, dot == std::string::npos ? 0 : dot);
       c.parameter = tensor.name.substr(dot == std::string::npos ? 0 : dot + 1);
       candidates_.push_back(std::move(c));
@@ -103,6 +105,7 @@ class Extractor {
           if (c.fate != Fate::kFactors) return {};
           const TensorPair pair{&model_, c.model, &base_, c.base};
           HIERON_TRY(c.fit, fit_low_rank(pair, options_.wish, Prf(options_.seed, c.model->name)));
+          if (c.fit.norm == 0) c.fate = Fate::kSame;  // 0 and -0
           if (!std::isfinite(c.fit.norm)) {
             return refuse(
                 fmt::format("{}: tensor \"{}\" less that of {} is not finite; compare them "
@@ -293,7 +296,7 @@ class Extractor {
     if (c.fate == Fate::kWhole) return copy(c, (next++)->offset, file);
     if (c.fate != Fate::kFactors || c.fit.rank == 0) return {};
     const uint64_t rows = c.model->shape[0], columns = c.model->shape[1];
-    const auto& [left, right] = std::tie(c.fit.left, c.fit.right);
+    const std::vector<float>&left = c.fit.left, &right = c.fit.right;
     const auto a = turned(c) ? transposed(left, rows, c.fit.rank) : right;
     const auto b = turned(c) ? transposed(right, c.fit.rank, columns) : left;
     HIERON_CHECK(write_values(a, (next++)->offset, file));

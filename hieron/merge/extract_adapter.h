@@ -18,12 +18,13 @@
 namespace hieron {
 
 struct ExtractOptions {
-  LowRankWish wish;        // of every matrix
+  LowRankWish wish{};      // of every matrix
   Seed seed{};             // of the random sketches; the default is as good as any
   unsigned threads = 0;    // 0: as many as the machine has cores
   bool overwrite = false;  // replace an adapter in the folder
   const std::atomic<bool>* cancel = nullptr;
-  std::function<void(const Progress&)> progress;  // bytes of tensors compared; one thread at a time
+  std::function<void(const Progress&)>
+      progress{};  // bytes of tensors compared; one thread at a time
 };
 
 struct ExtractedMatrix {

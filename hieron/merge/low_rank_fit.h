@@ -23,10 +23,10 @@ struct TensorPair {
 };
 
 struct LowRankWish {
-  std::optional<uint64_t> rank;     // at most this
-  std::optional<double> tolerance;  // the smallest rank with ‖D − L·R‖ <= tolerance · ‖D‖, if any
-                                    // will do; without it `rank`
-  DType dtype = DType::kF32;  // of the factors
+  std::optional<uint64_t> rank{};     // at most this
+  std::optional<double> tolerance{};  // the smallest rank with ‖D − L·R‖ <= tolerance · ‖D‖, if any
+                                      // will do; without it `rank`
+  DType dtype = DType::kF32;          // of the factors
 };
 
 struct LowRankFit {

@@ -259,11 +259,12 @@ TEST(Plan, SaysWhichModelHasNoWeight) {
   const ScratchFolder folder;
   write_model(folder, "a", llama(1));
   write_model(folder, "b", llama(2));
-  const auto plan = must_plan(
+  const auto plan = plan_of(
       folder, "merge_method: linear\nmodels:\n- model: a\n- {model: b, parameters: {weight: 1}}\n");
-  EXPECT_THAT(problems_of(*plan),
+  ASSERT_FALSE(plan);
+  EXPECT_THAT(plan.error().sentence,
               HasSubstr("line 3: the model \"a\" has no weight, which linear needs"));
-  EXPECT_EQ(plan->problems.size(), 1u);
+  EXPECT_EQ(plan.error().also, 0);
 }
 
 TEST(Plan, MergesATensorThatSomeModelsLackWithAWarning) {

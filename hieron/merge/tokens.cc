@@ -3,10 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <bit>
 #include <limits>
+#include <ranges>
 #include <unordered_map>
-#include <unordered_set>
 #include <utility>
 
 #include "hieron/core/text.h"
@@ -32,9 +31,7 @@ struct Source {
   uint64_t row = 0;
 };
 
-std::string show_token(std::string_view text) {
-  return fmt::format("\"{}\"", printable(text, 60));
-}
+std::string show_token(std::string_view text) { return fmt::format("\"{}\"", printable(text, 60)); }
 
 std::string_view name(Version version) {
   return version == Version::k014 ? "mergekit 0.1.4" : "mergekit 0.1.5";
@@ -96,11 +93,12 @@ class Planner {
   Status take_tokenizers() {
     plan_.replay = options_.replay;
     if (!models_[base_].tokenizer) {
-      return refuse_wish(fmt::format("{} has no tokenizer.json or vocab.json, so its rows cannot be "
-                                     "matched with other models' tokens; add the file, or remove "
-                                     "the tokenizer from the recipe.",
-                                     shown(base_)),
-                         wish_.line);
+      return refuse_wish(
+          fmt::format("{} has no tokenizer.json or vocab.json, so its rows cannot be "
+                      "matched with other models' tokens; add the file, or remove "
+                      "the tokenizer from the recipe.",
+                      shown(base_)),
+          wish_.line);
     }
     for (size_t m = 0; m < models_.size(); ++m) {
       const TokenModel& model = models_[m];
@@ -147,10 +145,10 @@ class Planner {
                          wish_.line);
     }
     plan_.tokenizer = models_[plan_.donor].tokenizer;
-    const bool cut = !(options_.replay && wish_.source == TokenizerWish::Source::kModel);
+    cut_ = !options_.replay || wish_.source != TokenizerWish::Source::kModel;
     Tally gone;
     for (const Token& token : plan_.tokenizer->tokens()) {
-      if (cut && token.id >= limits_[plan_.donor]) {
+      if (cut_ && token.id >= limits_[plan_.donor]) {
         gone.add(token.text);
         plan_.dropped.emplace_back(token.text);
       } else {
@@ -160,9 +158,10 @@ class Planner {
     }
     if (gone.count() == 0) return {};
     if (options_.replay && plan_.tokenizer->kind() != "BPE") {
-      return refuse_replay(fmt::format("cannot remove tokens beyond vocab_size from a {} tokenizer "
-                                       "({})",
-                                       plan_.tokenizer->kind(), shown(plan_.donor)));
+      return refuse_replay(
+          fmt::format("cannot remove tokens beyond vocab_size from a {} tokenizer "
+                      "({})",
+                      plan_.tokenizer->kind(), shown(plan_.donor)));
     }
     plan_.warnings.push_back(
         fmt::format("{}: {} of its tokenizer have ids beyond its {} rows and are removed.",
@@ -170,17 +169,21 @@ class Planner {
     return {};
   }
 
+  // The id that the tokenizers library would give, once the dropped tokens are gone.
   uint64_t next_id() const {
-    uint64_t trained = 0, after_added = 0;
+    uint64_t trained = 0, behind_added = 0;
     for (const OutToken& token : out_) {
-      if (plan_.tokenizer->added_token(token.text)) {
-        after_added = std::max(after_added, uint64_t{token.id} + 1);
-      }
+      const AddedToken* added = plan_.tokenizer->added_token(token.text);
+      if (added) behind_added = std::max(behind_added, uint64_t{token.id} + 1);
+      if (!added || added->in_vocabulary) ++trained;
     }
-    trained = plan_.tokenizer->next_id();
-    if (plan_.dropped.empty()) return trained;
-    // Without its last tokens the vocabulary is as long as what is left of it.
-    return std::max<uint64_t>(after_added, std::min<uint64_t>(trained, limits_[plan_.donor]));
+    return std::max(trained, behind_added);
+  }
+
+  // Does a token of the donor that stays have this id?
+  bool taken(uint64_t id) const {
+    if (cut_ && id >= limits_[plan_.donor]) return false;
+    return plan_.tokenizer->text(static_cast<uint32_t>(id)).has_value();
   }
 
   // A token that the donor lacks, or has without these settings.
@@ -189,15 +192,13 @@ class Planner {
       token.id = known->second;
     } else {
       if (next_id_ == 0) next_id_ = next_id();
-      if (next_id_ >= kMaxTokenIds || plan_.tokenizer->text(static_cast<uint32_t>(next_id_))) {
-        const bool dropped = next_id_ < kMaxTokenIds && next_id_ >= limits_[plan_.donor];
-        if (!dropped) {
-          return refuse_wish(
-              fmt::format("{}: the token {} cannot be appended, because its id would be {}, "
-                          "which is taken; number the vocabulary without gaps.",
-                          shown(plan_.donor), show_token(text), next_id_),
-              wish_.line);
-        }
+      if (next_id_ >= kMaxTokenIds || taken(next_id_)) {
+        return refuse_wish(
+            fmt::format("{}: the token {} cannot be appended: its id would be {}, which {}.",
+                        shown(plan_.donor), show_token(text), next_id_,
+                        next_id_ >= kMaxTokenIds ? "is beyond every vocabulary"
+                                                 : "is taken, because the ids have gaps"),
+            wish_.line);
       }
       token.id = static_cast<uint32_t>(next_id_++);
       out_.push_back({text, token.id});
@@ -271,9 +272,10 @@ class Planner {
         if (!id || *id < limits_[m] || (m == base_ && tokenizers_[m] == plan_.tokenizer.get())) {
           continue;
         }
-        return refuse_replay(fmt::format("fails because the token {} of {} has the id {}, but "
-                                         "vocab_size is {} (KeyError)",
-                                         show_token(token.text), shown(m), *id, limits_[m]));
+        return refuse_replay(
+            fmt::format("fails because the token {} of {} has the id {}, but "
+                        "vocab_size is {} (KeyError)",
+                        show_token(token.text), shown(m), *id, limits_[m]));
       }
     }
     return {};
@@ -285,9 +287,10 @@ class Planner {
     uint64_t rows = end;
     if (options_.replay) {
       if (end != out_.size()) {
-        return refuse_replay(fmt::format("fails because the {} tokens have ids up to {} "
-                                         "(IndexError)",
-                                         with_commas(out_.size()), with_commas(end - 1)));
+        return refuse_replay(
+            fmt::format("fails because the {} tokens have ids up to {} "
+                        "(IndexError)",
+                        with_commas(out_.size()), with_commas(end - 1)));
       }
       if (has > end) {
         plan_.warnings.push_back(
@@ -315,9 +318,10 @@ class Planner {
           shown(plan_.donor), with_commas(has), with_commas(end - 1), with_commas(has - end)));
       return;
     }
-    plan_.warnings.push_back(fmt::format("{}: the embedding is cut from {} rows to {}, the last "
-                                         "that has a token.",
-                                         shown(plan_.donor), with_commas(has), with_commas(end)));
+    plan_.warnings.push_back(
+        fmt::format("{}: the embedding is cut from {} rows to {}, the last "
+                    "that has a token.",
+                    shown(plan_.donor), with_commas(has), with_commas(end)));
   }
 
   // ---- the recipe's rules
@@ -336,9 +340,10 @@ class Planner {
   Result<uint64_t> row_of_rule(const TokenRule& rule) const {
     const TokenModel& model = models_[rule.model];
     if (model.rows == 0) {
-      return refuse_wish(fmt::format("the token {} cannot take a row of {}, which has no embedding.",
-                                     show_token(rule.token), shown(rule.model)),
-                         rule.line);
+      return refuse_wish(
+          fmt::format("the token {} cannot take a row of {}, which has no embedding.",
+                      show_token(rule.token), shown(rule.model)),
+          rule.line);
     }
     if (rule.id) {
       if (*rule.id < model.rows) return *rule.id;
@@ -367,24 +372,24 @@ class Planner {
       return refuse_replay("cannot set a token to zero (UnboundLocalError)", rule.line);
     }
     if (rule.from != TokenRule::From::kDefault) return {};
-    const bool all = std::ranges::all_of(std::views::iota(size_t{0}, models_.size()), [&](size_t m) {
-      return !models_[m].merged || row_in(m, rule.token) != kNone;
-    });
+    const bool all = std::ranges::all_of(
+        std::views::iota(size_t{0}, models_.size()),
+        [&](size_t m) { return !models_[m].merged || row_in(m, rule.token) != kNone; });
     if (!old && all && !rule.force) return {};
-    return refuse_replay(
-        fmt::format("needs a source for the token {} (NotImplementedError)", show_token(rule.token)),
-        rule.line);
+    return refuse_replay(fmt::format("needs a source for the token {} (NotImplementedError)",
+                                     show_token(rule.token)),
+                         rule.line);
   }
 
   // ---- where rows come from
 
   Status assign_rows() {
     sources_.assign(models_.size(), {});
-    const uint64_t tokens_end = std::min<uint64_t>(plan_.rows, out_.empty() ? 0 : out_.back().id + 1);
+    const uint64_t tokens_end =
+        std::min<uint64_t>(plan_.rows, out_.empty() ? 0 : out_.back().id + 1);
     for (auto& rows : sources_) rows.assign(tokens_end, {});
     std::vector<uint32_t> own(models_.size());
     only_in_.resize(models_.size());
-    unused_.resize(models_.size());
     std::vector<bool> claimed(tokens_end);
     for (const OutToken& token : out_) {
       claimed[token.id] = true;
@@ -464,8 +469,8 @@ class Planner {
   // either, else the donor's.
   Source unclaimed_source(size_t m, uint64_t row) const {
     const uint64_t has = models_[m].rows, donor_has = models_[plan_.donor].rows;
-    const bool free = row >= tokenizer(m).id_end() ||
-                      !tokenizer(m).text(static_cast<uint32_t>(row)).has_value();
+    const bool free =
+        row >= tokenizer(m).id_end() || !tokenizer(m).text(static_cast<uint32_t>(row)).has_value();
     if (row < has && (free || m == plan_.donor)) {
       return {RowFrom::kRow, static_cast<uint32_t>(m), row};
     }
@@ -479,7 +484,8 @@ class Planner {
                      const Source& source) {
     if (!runs.empty()) {
       RowRun& last = runs.back();
-      const bool consecutive = source.from == RowFrom::kZero || source.from == RowFrom::kMeanOfAll ||
+      const bool consecutive = source.from == RowFrom::kZero ||
+                               source.from == RowFrom::kMeanOfAll ||
                                (last.model == source.model && last.row + last.count == source.row);
       if (last.from == source.from && consecutive) {
         last.count += count;
@@ -492,7 +498,8 @@ class Planner {
   void join_runs() {
     for (size_t m = 0; m < models_.size(); ++m) {
       std::vector<RowRun>& runs = plan_.models.emplace_back();
-      for (uint64_t row = 0; row < sources_[m].size(); ++row) extend(runs, row, 1, sources_[m][row]);
+      for (uint64_t row = 0; row < sources_[m].size(); ++row)
+        extend(runs, row, 1, sources_[m][row]);
       extend_beyond_tokens(m, runs);
     }
     const uint64_t end = sources_.empty() ? 0 : sources_[0].size();
@@ -501,28 +508,17 @@ class Planner {
 
   // Behind the last token: stretches within which nothing changes.
   void extend_beyond_tokens(size_t m, std::vector<RowRun>& runs) const {
-    const uint64_t end = plan_.rows;
     uint64_t row = sources_[m].size();
-    if (options_.replay) {
-      if (row < end) extend(runs, row, end - row, {RowFrom::kMeanOfAll, 0, 0});
-      return;
-    }
-    const uint64_t donor_has = models_[plan_.donor].rows;
-    // Rows that one of this model's tokens has are looked at one by one, the rest at once.
-    for (const uint64_t stop : {std::min(tokenizer(m).id_end(), end)}) {
-      for (; row < stop; ++row) extend(runs, row, 1, unclaimed_source(m, row));
-    }
-    for (const uint64_t stop : {std::min(models_[m].rows, donor_has), donor_has, end}) {
-      if (row >= std::min(stop, end)) continue;
-      extend(runs, row, std::min(stop, end) - row, beyond(m, row));
-      row = std::min(stop, end);
-    }
-  }
-
-  // Rows of the donor's padding are its own affair; further ones are means.
-  Source beyond(size_t m, uint64_t row) const {
-    if (row >= models_[plan_.donor].rows) return {RowFrom::kMeanOfAll, 0, 0};
-    return unclaimed_source(m, row);
+    const auto fill = [&](uint64_t stop, const Source& source) {
+      if (row < stop) extend(runs, row, stop - row, source);
+      row = std::max(row, stop);
+    };
+    const bool keep = options_.keep_padding && !options_.replay;
+    const uint64_t kept = keep ? std::min(models_[plan_.donor].rows, plan_.rows) : row;
+    while (row < std::min(tokenizer(m).id_end(), kept)) fill(row + 1, unclaimed_source(m, row));
+    fill(std::min(models_[m].rows, kept), {RowFrom::kRow, static_cast<uint32_t>(m), row});
+    fill(kept, {RowFrom::kRow, static_cast<uint32_t>(plan_.donor), row});
+    fill(plan_.rows, {RowFrom::kMeanOfAll, 0, 0});
   }
 
   // ---- what the user should know
@@ -582,10 +578,11 @@ class Planner {
   std::vector<OutToken> out_;                 // by id, once complete
   std::unordered_map<std::string_view, uint32_t> ids_;
   uint64_t next_id_ = 0;
+  bool cut_ = true;  // tokens of the donor without a row are dropped
   std::unordered_map<std::string_view, const TokenRule*> rules_;
   std::unordered_map<const TokenRule*, uint64_t> ruled_rows_;
   std::vector<std::vector<Source>> sources_;  // by model, then row
-  std::vector<Tally> only_in_, unused_;
+  std::vector<Tally> only_in_;                // by model
   Tally averaged_, nowhere_;
   TokenPlan plan_;
 };

@@ -228,7 +228,8 @@ class TokenizerParser {
       if (element.get(pair) != simdjson::SUCCESS || pair.at(0).get(text) != simdjson::SUCCESS) {
         return refuse_file(fmt::format("entry {} of the \"vocab\" is not [text, score]", place));
       }
-      if (place >= kMaxTokenIds) return refuse_file("it has more than 16,777,216 tokens");
+      if (place >= kMaxTokenIds)
+        return refuse_file(fmt::format("it has more than {} tokens", with_commas(kMaxTokenIds)));
       HIERON_CHECK(add(text, static_cast<uint32_t>(place++)));
     }
     out_->trained_ = entries_.size();
@@ -248,7 +249,8 @@ class TokenizerParser {
       if (end == text.npos) end = text.size();
       std::string_view token(text.data() + at, end - at);
       if (token.ends_with('\r')) token.remove_suffix(1);
-      if (line >= kMaxTokenIds) return refuse_file("it has more than 16,777,216 tokens");
+      if (line >= kMaxTokenIds)
+        return refuse_file(fmt::format("it has more than {} tokens", with_commas(kMaxTokenIds)));
       HIERON_CHECK(add(token, line));
       at = end + 1;
     }
@@ -406,7 +408,7 @@ class TokenizerParser {
     list_texts();
     HIERON_CHECK(drop_repeated());
     std::vector<Token>& tokens = out_->tokens_;
-    for (const AddedToken& token : added_) {
+    for (AddedToken& token : added_) {
       const auto known = out_->id(token.content);
       if (known && *known != token.id) {
         return refuse_file(
@@ -414,6 +416,7 @@ class TokenizerParser {
                         "an added token",
                         printable(token.content, 60), *known, token.id));
       }
+      token.in_vocabulary = known.has_value();
       if (known) continue;
       const bool in_order = tokens.empty() || tokens.back().id < token.id;
       tokens.push_back({keep(token.content), token.id});

@@ -24,7 +24,7 @@
 namespace hieron {
 
 // Ids from here on are refused: no model has an embedding of so many rows.
-inline constexpr uint64_t kMaxTokenIds = 1u << 24;
+inline constexpr uint64_t kMaxTokenIds = 1u << 22;
 
 // A token outside the vocabulary that was trained: found in the text as it is, before all others.
 struct AddedToken {
@@ -33,7 +33,8 @@ struct AddedToken {
   bool special = false;  // not shown when text is decoded
   bool single_word = false, lstrip = false, rstrip = false;
   bool normalized = true;
-  // The same but for the id?
+  bool in_vocabulary = false;  // also a token of the vocabulary proper
+  // The same content and flags of the list above?
   bool same_settings(const AddedToken& other) const;
 };
 

@@ -26,7 +26,7 @@ Result<Values> linear_of_products(const ReplayTask& task) {
   }
   const bool normalize = global_of(task, "normalize", 1) != 0;
   const float divisor = r(ModelSum(1, task.working)(weights, 0));
-  const ModelSum add(task.elements, task.working);
+  const ModelSum add(task.elements, task.working, task.before);
   Values out(task.elements), terms(models);
   for (size_t i = 0; i < out.size(); ++i) {
     for (size_t k = 0; k < models; ++k) terms[k] = r(weights[k] * inputs[k][i]);

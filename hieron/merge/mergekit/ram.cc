@@ -40,7 +40,7 @@ Result<Values> ram(const ReplayTask& task) {
   if (!task.base) return refused(task, "base_model is missing");
   const Rounding r(task.working);
   const Contributions found = contributions(task);
-  const ModelSum add(task.elements, task.working);
+  const ModelSum add(task.elements, task.working, task.before);
   Values out = values_of(task, *task.base), terms(found.deltas.size());
   if (terms.empty()) return out;
   for (size_t i = 0; i < out.size(); ++i) {

@@ -37,6 +37,7 @@ struct ReplayTask {
   uint64_t elements;
   uint64_t seed;        // --random-seed
   uint64_t first_word;  // of the Mersenne stream: words drawn by earlier tensors
+  uint64_t before = 0;  // elements of the tensor before this stretch: a multiple of 64
 };
 
 // Does the method look at the whole tensor (norms, sorts, sums), or at one element at a time?

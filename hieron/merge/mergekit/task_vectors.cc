@@ -209,7 +209,7 @@ class Mix {
       : r_(task.working),
         consensus_(member.consensus),
         weights_(weights),
-        add_(task.elements, task.working),
+        add_(task.elements, task.working, task.before),
         terms_(weights.size()) {
     const float total = r_(ModelSum(1, task.working)(weights, 0));
     total_ = std::abs(total) < 1e-8f ? 1 : total;

@@ -219,9 +219,10 @@ float numpy_sum(std::span<const float> x) {
   return total;
 }
 
-ModelSum::ModelSum(size_t elements, DType dtype)
-    : straight_(elements >= vector_elements(dtype) ? elements - elements % (kChains * kLanes)
-                                                   : elements - elements % kChains) {}
+ModelSum::ModelSum(size_t elements, DType dtype, size_t before)
+    : straight_(before + elements >= vector_elements(dtype)
+                    ? elements - elements % (kChains * kLanes)
+                    : elements - elements % kChains) {}
 
 float ModelSum::operator()(std::span<const float> terms, size_t element) const {
   if (element >= straight_) {

@@ -39,7 +39,9 @@ float mean(std::span<const float> values);
 // one element are added. All but the last few elements are added straight on; these four at a time.
 class ModelSum {
  public:
-  ModelSum(size_t elements, DType dtype);
+  // For a stretch of a tensor that begins `before` elements into it (a multiple of 64) and ends
+  // with it, or at another multiple of 64.
+  ModelSum(size_t elements, DType dtype, size_t before = 0);
   float operator()(std::span<const float> terms, size_t element) const;
 
  private:
