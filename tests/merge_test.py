@@ -203,7 +203,8 @@ class Merge(unittest.TestCase):
         self.assertEqual(tensor_hashes(self.path("at-once")), tensor_hashes(self.path("last")))
         self.assertEqual(hieron("verify", recipe, self.path("last")).returncode, 0)
         copy = self.path("at-once", "mergekit_config.yml")
-        self.assertIn("name: half", open(copy).read())
+        with open(copy) as f:
+            self.assertIn("name: half", f.read())
 
     def test_a_document_that_is_made_is_taken_over_and_a_stale_one_refused(self):
         recipe = self.write_documents()

@@ -47,6 +47,7 @@ void add_audit(CLI::App& app, Context& context);
 void add_merge(CLI::App& app, Context& context);
 void add_plan(CLI::App& app, Context& context);
 void add_diff(CLI::App& app, Context& context);
+void add_extract(CLI::App& app, Context& context);
 void add_inspect(CLI::App& app, Context& context);
 void add_verify(CLI::App& app, Context& context);
 void add_methods(CLI::App& app, Context& context);

@@ -7,8 +7,8 @@
 // for about one argument in 2^41. Where the C library's double has 1 ulp of error at worst, this
 // has 1/2.
 //
-// Cost: exponential 30 ns, logarithm 70 ns (a short way settles all but one argument in a thousand),
-// the others half a microsecond.
+// Cost: exponential 30 ns, logarithm 70 ns (a short way settles all but one argument in a
+// thousand), the others half a microsecond.
 #pragma once
 
 namespace hieron {

@@ -141,6 +141,19 @@ std::string stacked_config(const std::string& config, const std::vector<LayerSou
   return out.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
+std::string resized_config(const std::string& config, uint64_t rows) {
+  Json out = parse(config);
+  if (!out.is_object()) return config;
+  bool changed = false;
+  for (Json* part : {&out, &text_part(out)}) {
+    const auto it = part->find("vocab_size");
+    if (it == part->end() || *it == rows) continue;
+    *it = rows;
+    changed = true;
+  }
+  return changed ? out.dump(2, ' ', false, Json::error_handler_t::replace) + "\n" : config;
+}
+
 std::string retyped_config(const std::string& config, std::string_view dtype) {
   Json out = parse(config);
   if (!out.is_object()) return config;

@@ -39,6 +39,9 @@ struct LayerSource {
 };
 std::string stacked_config(const std::string& config, const std::vector<LayerSource>& sources);
 
+// config.json of a model whose vocabulary has other rows.
+std::string resized_config(const std::string& config, uint64_t rows);
+
 // config.json with another dtype ("bfloat16"), under the key it already uses. The text is kept if
 // nothing changes.
 std::string retyped_config(const std::string& config, std::string_view dtype);

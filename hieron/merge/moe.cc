@@ -282,11 +282,11 @@ class Mixture {
   // Why it cannot be; empty if it can.
   std::string objection(const Architecture& a) const {
     if (std::ranges::find(a.sources, base_.model_type) == a.sources.end()) {
-      return fmt::format("it is made from {} models, and these are {}",
-                         fmt::join(std::span(a.sources).first(a.sources[1].empty()   ? 1u
-                                                              : a.sources[2].empty() ? 2u
-                                                                                     : 3u),
-                                   " or "),
+      std::string kinds;
+      for (const std::string_view kind : a.sources) {
+        if (!kind.empty()) kinds += (kinds.empty() ? "" : " or ") + std::string(kind);
+      }
+      return fmt::format("it is made from {} models, and these are {}", kinds,
                          printable(base_.model_type));
     }
     if (shared_.size() > (a.shared.empty() ? 0u : 1u)) {
@@ -500,6 +500,7 @@ class Mixture {
     out[out.contains("dtype") && !out.contains("torch_dtype") ? "dtype" : "torch_dtype"] =
         dtype_ == DType::kBF16  ? "bfloat16"
         : dtype_ == DType::kF16 ? "float16"
+        : dtype_ == DType::kF64 ? "float64"
                                 : "float32";
     out["num_experts_per_tok"] = recipe_.experts_per_token;
     out["intermediate_size"] = inner;
@@ -515,9 +516,10 @@ class Mixture {
       out["scoring_func"] = "softmax";
       out["norm_topk_prob"] = true;
       const std::string source = "deepseek-ai/deepseek-moe-16b-base--";
-      out["auto_map"] = {{"AutoConfig", source + "configuration_deepseek.DeepseekConfig"},
-                         {"AutoModel", source + "modeling_deepseek.DeepseekModel"},
-                         {"AutoModelForCausalLM", source + "modeling_deepseek.DeepseekForCausalLM"}};
+      out["auto_map"] = {
+          {"AutoConfig", source + "configuration_deepseek.DeepseekConfig"},
+          {"AutoModel", source + "modeling_deepseek.DeepseekModel"},
+          {"AutoModelForCausalLM", source + "modeling_deepseek.DeepseekForCausalLM"}};
     } else {
       out["num_experts"] = experts_.size();
       out["moe_intermediate_size"] = inner;

@@ -16,10 +16,12 @@
 #include "hieron/core/text.h"
 #include "hieron/io/file.h"
 #include "hieron/merge/generation.h"
+#include "hieron/merge/experts.h"
 #include "hieron/merge/layers.h"
 #include "hieron/merge/layout.h"
 #include "hieron/merge/parameters.h"
 #include "hieron/merge/quantised.h"
+#include "hieron/merge/vocabulary.h"
 #include "hieron/model/config.h"
 
 namespace hieron {
@@ -71,7 +73,10 @@ std::string_view mergekit_name(DType dtype) {
 class Planner {
  public:
   Planner(Recipe recipe, const PlanOptions& options)
-      : options_(options), plan_(std::make_shared<Plan>()), models_(recipe.file) {
+      : options_(options), plan_(std::make_shared<Plan>()),
+        models_(recipe.file, casts_first(options.arithmetic.value_or(recipe.arithmetic.value_or("")))
+                                 ? AdapterArithmetic::kPeft
+                                 : AdapterArithmetic::kExact) {
     plan_->recipe = std::move(recipe);
     plan_->method = find_method(plan_->recipe.method);
     plan_->arithmetic = options.arithmetic.value_or(plan_->recipe.arithmetic.value_or("exact"));
@@ -85,8 +90,11 @@ class Planner {
   Result<std::shared_ptr<const Plan>> run() {
     if (!plan_->method) return refuse(fmt::format("{}: unknown merge_method.", file()), file());
     HIERON_CHECK(check_arithmetic());
+    HIERON_CHECK(check_language());
     resolver_.emplace(plan_->recipe, plan_->method->describe());
     HIERON_CHECK(open_models());
+    HIERON_CHECK(arrange_experts());
+    HIERON_CHECK(merge_vocabulary());
     plan_->models = models_.all();
     learn_layers();
     check_slices();
@@ -98,7 +106,6 @@ class Planner {
       }
       account_for_the_rest();
       check_tokenizers();
-      note_fused_experts();
       note_random_stream();
       if (plan_->tensors.empty() && plan_->problems.empty())
         problem(fmt::format("{}: the models have no tensors.", file()));
@@ -123,6 +130,21 @@ class Planner {
   }
   void warn_once(const std::string& sentence) {
     if (said_.insert(sentence).second) plan_->warnings.push_back(sentence);
+  }
+
+  // What a recipe may say, but a plan does not carry out: refused rather than left out.
+  Status check_language() const {
+    const Recipe& recipe = plan_->recipe;
+    const auto refused = [&](int line, std::string_view clause) -> Status {
+      return refuse(fmt::format("{}, line {}: {}.", file(), line, clause), file(), {},
+                    static_cast<uint64_t>(line));
+    };
+    if (recipe.slices.empty()) {
+      return refused(recipe.modules.empty() ? recipe.line : recipe.modules.front().line,
+                     "models of several parts (modules) are read, but not merged yet; merge each "
+                     "part by a recipe of its own");
+    }
+    return {};
   }
 
   Status check_arithmetic() {
@@ -168,6 +190,37 @@ class Planner {
                         .parameters = {},
                         .line = ref->line});
     open.sources.push_back({&implied_.back(), *open.base, slot_of(*open.base, 0), 0, 0});
+    return {};
+  }
+
+  // Experts as the recipe, or mergekit 0.1.5, has them; else as the first model that has any.
+  Status arrange_experts() {
+    std::optional<ExpertLayout> wanted = plan_->recipe.experts;
+    if (mergekit_version(plan_->arithmetic) == mergekit::Version::k015) {
+      wanted = ExpertLayout::kFused;
+    }
+    for (PlannedModel& model : models_.all()) {
+      const auto layout = expert_layout(*model.checkpoint);
+      if (!layout || fs::path(model.ref).extension() == ".safetensors") continue;
+      if (!wanted) wanted = layout;
+      if (layout == wanted) continue;
+      HIERON_TRY(model.checkpoint, with_experts(model.checkpoint, *wanted));
+    }
+    return {};
+  }
+
+  Status merge_vocabulary() {
+    HIERON_TRY(MergedVocabulary vocabulary,
+               merge_vocabularies(plan_->recipe, models_,
+                                  {.replay = mergekit_version(plan_->arithmetic),
+                                   .truncate = options_.truncate_embeddings,
+                                   .donor = plan_->donor}));
+    for (size_t m = 0; m < vocabulary.checkpoints.size(); ++m) {
+      if (vocabulary.checkpoints[m]) models_.all()[m].checkpoint = vocabulary.checkpoints[m];
+    }
+    for (const std::string& warning : vocabulary.warnings) warn_once(warning);
+    plan_->tokenizer_files = std::move(vocabulary.files);
+    vocabulary_ = vocabulary.rows;
     return {};
   }
 
@@ -568,8 +621,8 @@ class Planner {
           name, inputs,
           fmt::format(
               "{}: tensor \"{}\" has shape {} in \"{}\" but {} in \"{}\"; tensors of different "
-              "shapes are not merged (models with other vocabularies need their tokens matched "
-              "first, which comes later).",
+              "shapes are not merged (for models with other vocabularies say how their tokens "
+              "match: `tokenizer_source: union`, or base).",
               file(), printable(name), to_string(inputs[0].tensor->shape),
               printable(inputs[0].source->source->model.text), to_string(input.tensor->shape),
               printable(input.source->source->model.text)));
@@ -684,9 +737,10 @@ class Planner {
   }
 
   bool sensible(const PlannedTensor& tensor, const OpenSlice& open) {
-    if (tensor.parameters == sensible_) return true;
+    const bool texts = !texts_.empty();
+    if (tensor.parameters == sensible_ && !texts) return true;
     const auto reason = plan_->method->check({.name = tensor.name,
-                                              .shape = {},
+                                              .shape = tensor.shape(),
                                               .elements = tensor.elements,
                                               .parameters = tensor.parameters,
                                               .inputs = {},
@@ -784,6 +838,7 @@ class Planner {
   void check_tokenizers() {
     std::optional<std::string> first;
     uint32_t first_model = 0;
+    if (plan_->recipe.tokenizer) return;
     if (plan_->recipe.method == "passthrough" && !plan_->recipe.by_slices) return;
     for (uint32_t m = 0; m < plan_->models.size(); ++m) {
       const std::string& folder = checkpoint(m).folder;
@@ -805,28 +860,11 @@ class Planner {
     }
   }
 
-  // Same values, other tensors: whoever compares files with mergekit's should know.
-  void note_fused_experts() {
-    constexpr std::string_view kExperts = ".experts.";
-    if (plan_->arithmetic != "mergekit-0.1.5") return;
-    for (const PlannedTensor& tensor : plan_->tensors) {
-      const size_t at = tensor.name.find(kExperts);
-      if (at == std::string::npos) continue;
-      const size_t number = at + kExperts.size();
-      if (number >= tensor.name.size() || tensor.name[number] < '0' || tensor.name[number] > '9')
-        continue;
-      return warn_once(fmt::format(
-          "mergekit 0.1.5 writes the experts of a layer as one tensor; here each keeps its own, "
-          "with the same values (first \"{}\").",
-          printable(tensor.name)));
-    }
-  }
-
   // mergekit draws from one stream, tensor by tensor in the order of their names.
   void note_random_stream() {
     const MethodInfo& about = plan_->method->describe();
-    if (!about.random) return;
-    if (!options_.seed && !plan_->recipe.seed_number) {
+    if (!about.random && !mergekit_version(plan_->arithmetic)) return;
+    if (about.random && !options_.seed && !plan_->recipe.seed_number) {
       warn_once(fmt::format("{}: {} drops changes at random and the recipe has no seed; 0 is used, "
                             "and recorded (hieron: {{seed: …}} or --random-seed).",
                             file(), about.name));
@@ -839,7 +877,7 @@ class Planner {
     uint64_t words = 0;
     for (PlannedTensor* tensor : drawing) {
       tensor->first_word = words;
-      words += mergekit::words_drawn(about.name, *tensor->parameters, tensor->base,
+      words += mergekit::words_drawn(*tensor->replay, about.name, *tensor->parameters, tensor->base,
                                      tensor->elements);
     }
   }
@@ -850,6 +888,7 @@ class Planner {
     if (plan_->recipe.by_slices) config = stacked_config(config, stack_);
     const auto written = plan_->recipe.out_dtype ? plan_->recipe.out_dtype : plan_->recipe.dtype;
     if (written) config = retyped_config(config, mergekit_name(*written));
+    if (vocabulary_) config = resized_config(config, *vocabulary_);
     plan_->config_json = std::move(config);
   }
 
@@ -857,6 +896,7 @@ class Planner {
   std::shared_ptr<Plan> plan_;
   bool replayed_ = false;
   std::optional<uint32_t> base_;
+  std::optional<uint64_t> vocabulary_;  // rows, if the recipe decides them
   std::vector<OpenSlice> slices_;
   std::vector<ModelFacts> facts_;
   RecipeModels models_;

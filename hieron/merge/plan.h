@@ -24,6 +24,7 @@
 #include "hieron/merge/method.h"
 #include "hieron/merge/recipe.h"
 #include "hieron/merge/recipe_models.h"
+#include "hieron/model/tokenizer.h"
 #include "hieron/walk/checkpoint.h"
 
 namespace hieron {
@@ -31,6 +32,7 @@ namespace hieron {
 struct PlanOptions {
   std::optional<std::string> arithmetic;  // over the recipe's own
   std::optional<uint64_t> seed = {};      // over the recipe's own
+  bool truncate_embeddings = false;       // cut different vocabularies to the shortest
   uint64_t shard_bytes = 5'000'000'000;   // of tensor data; a larger tensor has a shard of its own
   std::map<std::string, std::shared_ptr<const Checkpoint>> documents = {};  // other documents of the
                                                                            // recipe's file, by name
@@ -102,6 +104,7 @@ struct Plan {
   std::vector<std::string> reasons;
   uint32_t donor = 0;             // model whose config and tokenizer files are copied
   std::string config_json;        // the output's; empty if the donor has none
+  std::vector<TokenizerFile> tokenizer_files;  // the output's; empty: the donor's as they are
   std::vector<Problem> problems;  // a plan with any cannot be executed
   std::vector<std::string> warnings;
 

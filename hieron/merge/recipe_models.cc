@@ -5,20 +5,19 @@
 #include <filesystem>
 
 #include "hieron/core/text.h"
+#include "hieron/merge/adapter.h"
 
 namespace hieron {
 
 namespace fs = std::filesystem;
 
+// An existing path wins: as it stands, then without @revision and +adapter.
 Result<uint32_t> RecipeModels::open(const ModelRef& ref) {
   if (ref.document) return open_document(ref);
-  const std::string path = locate(ref);
-  if (path.empty() && !ref.adapter.empty()) {
-    return refuse(
-        fmt::format("{}, line {}: \"{}\" adds an adapter to a model; adapters come later.", file_,
-                    ref.line, printable(ref.text)),
-        file_, {}, static_cast<uint64_t>(ref.line));
-  }
+  const std::string whole = locate({ref.text});
+  const bool adapted = whole.empty() && !ref.adapter.empty();
+  const std::string path =
+      !whole.empty() ? whole : locate({fmt::format("{}@{}", ref.path, ref.revision), ref.path});
   if (path.empty() && !ref.revision.empty()) {
     return system_error(
         fmt::format("{}, line {}: the model \"{}\" is not here, and revisions of a hub are not "
@@ -29,10 +28,11 @@ Result<uint32_t> RecipeModels::open(const ModelRef& ref) {
   const std::string opened = path.empty() ? ref.path : path;
   std::error_code ignored;
   const fs::path canonical = fs::weakly_canonical(opened, ignored);
-  const auto [it, fresh] = opened_.try_emplace(canonical.empty() ? opened : canonical.string(),
-                                               static_cast<uint32_t>(models_.size()));
+  std::string key = canonical.empty() ? opened : canonical.string();
+  if (adapted) key += fmt::format("+{}@{}", ref.adapter, ref.adapter_revision);
+  const auto [it, fresh] = opened_.try_emplace(key, static_cast<uint32_t>(models_.size()));
   if (!fresh) return it->second;
-  auto checkpoint = open_checkpoint(opened);
+  auto checkpoint = open_files(ref, opened);
   if (!checkpoint) {
     Error error = checkpoint.error();
     error.sentence = fmt::format("{}, line {}: {}", file_, ref.line, error.sentence);
@@ -40,6 +40,15 @@ Result<uint32_t> RecipeModels::open(const ModelRef& ref) {
   }
   models_.push_back({ref.text, *std::move(checkpoint)});
   return it->second;
+}
+
+Result<std::shared_ptr<const Checkpoint>> RecipeModels::open_files(const ModelRef& ref,
+                                                                   const std::string& path) const {
+  HIERON_TRY(const std::shared_ptr<const Checkpoint> base, open_checkpoint(path));
+  if (ref.adapter.empty() || path == locate({ref.text})) return base;
+  const std::string adapter =
+      locate({fmt::format("{}@{}", ref.adapter, ref.adapter_revision), ref.adapter});
+  return with_adapter(base, adapter.empty() ? ref.adapter : adapter, adapters_);
 }
 
 Result<uint32_t> RecipeModels::open_document(const ModelRef& ref) {
@@ -59,16 +68,15 @@ Result<uint32_t> RecipeModels::open_document(const ModelRef& ref) {
   return it->second;
 }
 
-// An existing path wins: as it stands from the recipe's folder, then from here; then without
-// @revision.
-std::string RecipeModels::locate(const ModelRef& ref) const {
+// The first that exists: from the recipe's folder, then from here.
+std::string RecipeModels::locate(std::initializer_list<std::string_view> candidates) const {
   std::error_code ignored;
   const fs::path folder = fs::path(file_).parent_path();
-  for (const std::string& text : {ref.text, ref.adapter.empty() ? ref.path : std::string()}) {
+  for (const std::string_view text : candidates) {
     if (text.empty()) continue;
     if (fs::path(text).is_relative() && fs::exists(folder / text, ignored))
       return (folder / text).string();
-    if (fs::exists(text, ignored)) return text;
+    if (fs::exists(text, ignored)) return std::string(text);
   }
   return {};
 }

@@ -2,13 +2,15 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
+#include <initializer_list>
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "hieron/core/error.h"
+#include "hieron/merge/low_rank.h"
 #include "hieron/merge/recipe.h"
 #include "hieron/walk/checkpoint.h"
 
@@ -22,8 +24,10 @@ struct PlannedModel {
 
 class RecipeModels {
  public:
-  // `file`: the recipe's, where relative paths start.
-  explicit RecipeModels(std::string file) : file_(std::move(file)) {}
+  // `file`: the recipe's, where relative paths start. `adapters`: how adapters are added.
+  explicit RecipeModels(std::string file,
+                        AdapterArithmetic adapters = AdapterArithmetic::kExact)
+      : file_(std::move(file)), adapters_(adapters) {}
 
   // A model that is another document of the recipe's file, under the document's name.
   void provide(const std::string& document, std::shared_ptr<const Checkpoint> checkpoint) {
@@ -37,10 +41,13 @@ class RecipeModels {
   std::vector<PlannedModel>& all() { return models_; }
 
  private:
-  std::string locate(const ModelRef& ref) const;
+  std::string locate(std::initializer_list<std::string_view> candidates) const;
+  Result<std::shared_ptr<const Checkpoint>> open_files(const ModelRef& ref,
+                                                       const std::string& path) const;
   Result<uint32_t> open_document(const ModelRef& ref);
 
   const std::string file_;
+  const AdapterArithmetic adapters_;
   std::map<std::string, std::shared_ptr<const Checkpoint>> documents_;
   std::vector<PlannedModel> models_;
   std::map<std::string, uint32_t> opened_;  // canonical path -> model

@@ -6,6 +6,7 @@
 //   passthrough    x, or r(x·scale)
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "hieron/merge/mergekit/families.h"
 #include "hieron/merge/mergekit/torch_sum.h"

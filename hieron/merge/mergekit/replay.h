@@ -57,6 +57,10 @@ uint64_t words_drawn(Version version, std::string_view method, const TensorParam
 // The dtype that the method returns: mostly `working` (arcee_fusion and ramplus_tl: F32).
 DType returned_dtype(Version version, std::string_view method, DType working);
 
+// Memory beside operands and `out`, bytes an element for K models besides the base: linear and
+// task_arithmetic 4K + 4, with a sort or a random mask 4K + 9, nuslerp, multislerp, karcher,
+// model_stock, sce 8K + 9 at most.
+//
 // Computes into `out` (elements of returned_dtype()). Refused: what that version refuses (as one
 // sentence with its reason), and a method that it does not have or that is not replayed.
 Status replay(const ReplayTask& task, std::span<std::byte> out);

@@ -67,6 +67,7 @@ class ReplayWork final : public TensorWork {
                         .working = working_,
                         .shape = task_.shape,
                         .elements = elements,
+                        .before = first,
                         .seed = task_.seed,
                         .first_word = first_word_ + first};
     if (elements != task_.elements) replayed.shape = {elements};

@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 
 #include "hieron/merge/mergekit/families.h"
 #include "hieron/merge/mergekit/torch_random.h"
@@ -269,7 +270,10 @@ Result<Values> task_vectors(const ReplayTask& task) {
   for (size_t k : others) {
     deltas.push_back(delta(task, k));
     HIERON_CHECK(sparsify(deltas.back(), k));
-    weights.push_back(r(model_of(task, k, "weight", 0)));
+    weights.push_back(r(model_of(task, k, "weight", std::numeric_limits<double>::quiet_NaN())));
+    if (std::isnan(weights.back())) {
+      return refused(task, "a model has no weight; give one to each but base_model");
+    }
   }
   const bool normalize = global_of(task, "normalize", about.normalize ? 1 : 0) != 0;
   const double lambda = global_of(task, "lambda", 1);
