@@ -32,7 +32,8 @@ TensorTask task_of(const Plan& plan, const PlannedTensor& tensor) {
                   .base = tensor.base,
                   .out = tensor.returned,
                   .arithmetic = tensor.arithmetic,
-                  .seed = plan.seed};
+                  .seed = plan.seed,
+                  .text = plan.texts};
   for (const PlannedInput& input : tensor.inputs) {
     task.inputs.push_back(tensor.cast_first ? tensor.working : input.tensor->dtype);
   }

@@ -4,6 +4,7 @@
 #include <sys/statvfs.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <filesystem>
@@ -312,6 +313,16 @@ class Execution {
     return {};
   }
 
+  // Is this one of the files that a merged vocabulary brings itself?
+  bool replaced(std::string_view name) const {
+    if (plan_.tokenizer_files.empty()) return false;
+    constexpr std::array<std::string_view, 7> kOthers{
+        "generation_config.json",      "preprocessor_config.json",       "processor_config.json",
+        "image_processor_config.json", "video_preprocessor_config.json", "LICENSE",
+        "NOTICE"};
+    return std::ranges::find(kOthers, name) == kOthers.end();
+  }
+
   Status write_small_files() {
     const std::string& folder = plan_.models[plan_.donor].checkpoint->folder;
     for (const std::string_view name : companion_files()) {
@@ -319,12 +330,15 @@ class Execution {
         if (!plan_.config_json.empty()) HIERON_CHECK(write_small("config.json", plan_.config_json));
         continue;
       }
-      if (folder.empty() || !options_.copy_tokenizer) continue;
+      if (folder.empty() || !options_.copy_tokenizer || replaced(name)) continue;
       const std::string source = folder + "/" + std::string(name);
       std::error_code ignored;
       if (!fs::is_regular_file(source, ignored)) continue;
       HIERON_TRY(const std::string text, read_text(source, kMaxCompanionBytes));
       HIERON_CHECK(write_small(std::string(name), text));
+    }
+    for (const TokenizerFile& file : plan_.tokenizer_files) {
+      HIERON_CHECK(write_small(file.name, file.text));
     }
     HIERON_CHECK(write_small("mergekit_config.yml", plan_.recipe.text));
     return write_small("README.md", model_card(plan_));

@@ -92,6 +92,7 @@ class Planner {
     HIERON_CHECK(check_arithmetic());
     HIERON_CHECK(check_language());
     resolver_.emplace(plan_->recipe, plan_->method->describe());
+    collect_texts();
     HIERON_CHECK(open_models());
     HIERON_CHECK(arrange_experts());
     HIERON_CHECK(merge_vocabulary());
@@ -153,6 +154,22 @@ class Planner {
     Error error = known.error();
     if (options_.arithmetic) error.code = ErrorCode::kUsage;
     return std::unexpected(std::move(error));
+  }
+
+  // Text parameters (files) hold for the whole merge. A relative path starts at the recipe.
+  void collect_texts() {
+    for (const ParameterInfo& about : plan_->method->describe().parameters) {
+      if (about.type != ParameterType::kText) continue;
+      for (const ParameterSetting& setting : plan_->recipe.parameters) {
+        if (setting.name != about.name) continue;
+        const auto text = evaluate_text(setting, "", 0);
+        if (!text) continue;
+        const fs::path beside = fs::path(file()).parent_path() / *text;
+        std::error_code ignored;
+        texts_[std::string(about.name)] = fs::exists(beside, ignored) ? beside.string() : *text;
+      }
+    }
+    plan_->texts = texts_;
   }
 
   // ---- models
@@ -544,7 +561,7 @@ class Planner {
     }
     if (refuse_quantised(name, inputs)) return;
     if (!choose_arithmetic(tensor, inputs)) return;
-    if (!sensible(tensor, open))
+    if (!sensible(tensor, inputs[0].tensor->shape, open))
       return account(inputs, Rule::kRefused, "its parameters make no sense");
     if (inputs.size() < open.sources.size()) note_absent(name, inputs.size(), open.sources.size());
     finish(std::move(tensor), inputs, "merged with those of the same name");
@@ -736,15 +753,15 @@ class Planner {
         filtered ? tensor : std::string());
   }
 
-  bool sensible(const PlannedTensor& tensor, const OpenSlice& open) {
-    const bool texts = !texts_.empty();
-    if (tensor.parameters == sensible_ && !texts) return true;
+  bool sensible(const PlannedTensor& tensor, const Shape& shape, const OpenSlice& open) {
+    if (tensor.parameters == sensible_ && texts_.empty()) return true;
     const auto reason = plan_->method->check({.name = tensor.name,
-                                              .shape = tensor.shape(),
+                                              .shape = shape,
                                               .elements = tensor.elements,
                                               .parameters = tensor.parameters,
                                               .inputs = {},
-                                              .base = tensor.base});
+                                              .base = tensor.base,
+                                              .text = texts_});
     if (!reason) {
       sensible_ = tensor.parameters;
       return true;
@@ -908,6 +925,7 @@ class Planner {
   std::vector<const RecipeSource*> wanted_sources_;
   std::shared_ptr<const TensorParameters> sensible_;
   std::map<DType, Result<Generation>> generations_;  // by working dtype
+  std::map<std::string, std::string, std::less<>> texts_;  // parameters that are text
   std::set<std::string> said_;
   size_t absent_ = 0;
   std::string first_absent_;

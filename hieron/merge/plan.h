@@ -96,6 +96,7 @@ struct Plan {
   const Method* method = nullptr;
   std::string arithmetic;  // the name asked for: "exact", "mergekit-0.1.5", …
   uint64_t seed = 0;       // of random masks
+  std::map<std::string, std::string, std::less<>> texts;  // parameters that are text
   std::vector<PlannedModel> models;
   std::vector<uint32_t> slots;  // slot -> model
   std::vector<PlannedTensor> tensors;

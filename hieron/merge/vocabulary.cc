@@ -73,7 +73,7 @@ class VocabularyMerger {
         HIERON_TRY(entry.tokenizer, open_tokenizer(model.checkpoint->folder));
       }
       if (const auto config = parse_config(model.checkpoint->config_json, model.ref)) {
-        entry.vocab_size = config->vocabulary;
+        entry.vocab_size = config->vocab_size;
       }
       token_models.push_back(std::move(entry));
     }
@@ -136,7 +136,8 @@ class VocabularyMerger {
     if (!text) return {};
     if (result_.files.empty()) {
       const std::string& folder = models_.all()[options_.donor].checkpoint->folder;
-      if (!folder.empty()) HIERON_TRY(result_.files, read_tokenizer_files(folder));
+      if (folder.empty()) return {};
+      HIERON_TRY(result_.files, read_tokenizer_files(folder));
     }
     return set_chat_template(result_.files, *text);
   }

@@ -67,9 +67,9 @@ class ReplayWork final : public TensorWork {
                         .working = working_,
                         .shape = task_.shape,
                         .elements = elements,
-                        .before = first,
                         .seed = task_.seed,
-                        .first_word = first_word_ + first};
+                        .first_word = first_word_ + first,
+                        .before = first};
     if (elements != task_.elements) replayed.shape = {elements};
     return replay(replayed, out);
   }
