@@ -242,14 +242,12 @@ class Merge(unittest.TestCase):
             self.assertEqual(hieron("merge", recipe, self.path("o"), "--random-seed", wrong).returncode, 2)
         self.assertEqual(hieron("merge", recipe, self.path("o"), "--seed", "f" * 17).returncode, 2)
 
-    def test_a_mixture_and_a_search_are_told_apart_from_a_merge(self):
-        for text, what in (("base_model: a\ngate_mode: random\nexperts: [{source_model: a}, {source_model: b}]\n", "mergekit-moe"),
-                           ("genome: {models: [a]}\n", "mergekit-evolve")):
-            with open(self.path("other.yml"), "w") as f:
-                f.write(text)
-            refused = hieron("plan", self.path("other.yml"))
-            self.assertEqual(refused.returncode, 3)
-            self.assertIn(what, refused.stderr)
+    def test_a_search_is_told_apart_from_a_merge(self):
+        with open(self.path("other.yml"), "w") as f:
+            f.write("genome: {models: [a]}\n")
+        refused = hieron("plan", self.path("other.yml"))
+        self.assertEqual(refused.returncode, 3)
+        self.assertIn("mergekit-evolve", refused.stderr)
 
     def test_a_rerun_removes_what_a_killed_run_was_writing(self):
         recipe, out = self.write_pair(), self.path("out")
@@ -296,50 +294,78 @@ class Merge(unittest.TestCase):
 
 
 class Golden(unittest.TestCase):
-    """Every linear and passthrough recipe of the test data, in the arithmetic of both versions of mergekit."""
+    """Every golden recipe of the test data, in the arithmetic of both versions of mergekit."""
 
-    # mergekit writes what hieron refuses, or in another layout; each with its reason.
-    OTHER = {
-        "linear-vocabulary-mismatch": "0.1.4 cuts embeddings without changing the config",
-        "linear-moe": "0.1.5 writes the experts of a layer as one tensor",
-        "linear-moe-per-expert-filter": "0.1.5 writes the experts of a layer as one tensor",
-        "linear-sum-zero": "the signs of NaN are the processor's",
-        "stack-moe": "0.1.5 writes the experts of a layer as one tensor",
-        "stack-2-models": "0.1.5 writes the experts of a layer as one tensor",
-        "stack-repeat-zeroed": "0.1.5 writes the experts of a layer as one tensor",
+    # How many tensors are not equal, where not all are; the reasons are in docs/determinism.md.
+    DIFFERENT = {
+        ("slerp", "0.1.4"): 1, ("slerp-curves", "0.1.4"): 1, ("slerp-moe", "0.1.4"): 2,
+        ("slerp-f32", "0.1.4"): 10, ("slerp-f32", "0.1.5"): 2,
+        ("flat-slerp-f32", "0.1.4"): 2, ("flat-slerp-f32", "0.1.5"): 3,
     }
+    # mergekit stops at what hieron carries out: a config of transformers, an index error.
+    ONLY_HERE = {("stack-repeat", "0.1.5"), ("flat-task-f16", "0.1.4"), ("flat-task-f16-lambda", "0.1.4")}
+
+    @classmethod
+    def setUpClass(cls):
+        cls.root = tempfile.mkdtemp(prefix="hieron-golden-")
+        derived = subprocess.run([sys.executable, os.path.join(DATA, "golden", "derive.py"), cls.root],
+                                 capture_output=True, text=True)
+        if derived.returncode != 0:
+            raise unittest.SkipTest("NumPy makes the derived checkpoints: " + derived.stderr)
+
+    @classmethod
+    def tearDownClass(cls):
+        shutil.rmtree(cls.root, ignore_errors=True)
 
     def test_every_recipe_is_reproduced(self):
-        try:
-            import numpy  # noqa: F401  derive.py needs it
-        except ImportError:
-            self.skipTest("NumPy makes the derived checkpoints")
-        with tempfile.TemporaryDirectory(prefix="hieron-golden-") as root:
-            derived = subprocess.run([sys.executable, os.path.join(DATA, "golden", "derive.py"), root],
-                                     capture_output=True, text=True)
-            self.assertEqual(derived.returncode, 0, derived.stderr)
-            tried = 0
-            for file in sorted(os.listdir(os.path.join(DATA, "golden", "recipes"))):
-                for version in ("0.1.4", "0.1.5"):
-                    tried += self.try_recipe(root, file.removesuffix(".yml"), version)
-            self.assertGreater(tried, 20)
+        with open(os.path.join(DATA, "golden", "INDEX.json")) as f:
+            index = json.load(f)
+        with open(os.path.join(DATA, "golden", "tensors.json")) as f:
+            self.written = json.load(f)
+        tried = 0
+        for name, entry in index.items():
+            for version, made in entry["versions"].items():
+                with self.subTest(recipe=name, version=version):
+                    self.try_recipe(name, version, entry, made["status"] == "ok")
+                tried += 1
+        self.assertGreater(tried, 150)
 
-    def try_recipe(self, root, name, version):
-        golden = os.path.join(DATA, "golden", version, name + ".json")
-        if not os.path.exists(golden) or (name in self.OTHER and (version == "0.1.5" or "experts" not in self.OTHER[name])):
-            return 0
-        with open(golden) as f:
-            expected = {t: e["sha256"] for t, e in json.load(f)["tensors"].items()}
-        out = os.path.join(root, "out")
-        with self.subTest(recipe=name, version=version):
-            result = hieron("merge", os.path.join(DATA, "golden", "recipes", name + ".yml"), out, "--arithmetic",
-                            "mergekit-" + version, cwd=root)
-            self.assertEqual(result.returncode, 0, result.stderr)
-            found = tensor_hashes(out)
-            different = [t for t in expected if found.get(t) != expected[t]]
-            self.assertEqual((different, sorted(set(found) - set(expected))), ([], []))
+    def try_recipe(self, name, version, entry, made):
+        out = os.path.join(self.root, "out")
         shutil.rmtree(out, ignore_errors=True)
-        return 1
+        arguments = [a for a in entry["args"] if a not in ("--lora-merge-cache", "LORA_CACHE")]
+        result = hieron("merge", os.path.join(DATA, "golden", "recipes", name + ".yml"), out, "--arithmetic",
+                        "mergekit-" + version, "--random-seed", str(entry["seed"]), *arguments, cwd=self.root)
+        if not made and (name, version) not in self.ONLY_HERE:
+            return self.assertEqual((result.returncode, result.stderr.count("\n")), (3, 1))
+        self.assertEqual(result.returncode, 0, result.stderr)
+        if not made:
+            return
+        golden = self.written[name][version]
+        found = {tensor: sha256[:24] for tensor, sha256 in tensor_hashes(out).items()}
+        self.assertEqual(sorted(found), sorted(golden["tensors"]))
+        accepted = {t: hashes if isinstance(hashes, list) else [hashes] for t, hashes in golden["tensors"].items()}
+        different = [t for t in accepted if found[t] not in accepted[t]]
+        self.assertLessEqual(len(different), self.DIFFERENT.get((name, version), 0), different)
+        if golden["config"].get("vocab_size") and "vocabulary" not in name:
+            with open(os.path.join(out, "config.json")) as f:
+                self.assertEqual(json.load(f)["vocab_size"], golden["config"]["vocab_size"])
+
+    def test_a_mixture_of_dense_models_is_built(self):
+        recipe = os.path.join(self.root, "mixture.yml")
+        with open(recipe, "w") as f:
+            f.write("base_model: derived/dense5/base\ngate_mode: random\ndtype: bfloat16\nexperts:\n"
+                    "- {source_model: derived/dense5/code, positive_prompts: [code]}\n"
+                    "- {source_model: derived/dense5/news, positive_prompts: [news]}\n")
+        out = os.path.join(self.root, "mixture")
+        result = hieron("merge", recipe, out, cwd=self.root)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        found, code = tensor_hashes(out), tensor_hashes(os.path.join(self.root, "derived/dense5/code"))
+        self.assertEqual(found["model.layers.3.mlp.experts.0.up_proj.weight"], code["model.layers.3.mlp.up_proj.weight"])
+        self.assertIn("model.layers.3.mlp.gate.weight", found)
+        with open(os.path.join(out, "config.json")) as f:
+            config = json.load(f)
+        self.assertEqual((config["architectures"], config["num_experts"]), (["Qwen3MoeForCausalLM"], 2))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@
 
 #include "hieron/cli/command.h"
 #include "hieron/core/text.h"
+#include "hieron/kernels/isa.h"
 
 namespace {
 
@@ -103,6 +104,7 @@ int parse_and_run(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return report(app, error);
   }
+  if (const hieron::Status isa = hieron::check_isa_choice(); !isa) return report(isa.error());
   listen_to_ctrl_c();
   const hieron::Outcome outcome = context.run();
   return outcome ? *outcome : report(outcome.error());

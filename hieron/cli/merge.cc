@@ -4,8 +4,10 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <filesystem>
+#include <iterator>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <vector>
 
 #include "hieron/cli/command.h"
@@ -94,6 +96,7 @@ Result<std::optional<uint64_t>> seed_of(const Asked& asked, const Context& conte
 Result<PlanOptions> plan_options(const Asked& asked, const Context& context) {
   PlanOptions options;
   options.arithmetic = asked.arithmetic;
+  options.truncate_embeddings = asked.mergekit.truncate_embeddings;
   if (asked.shard_bytes) options.shard_bytes = *asked.shard_bytes;
   HIERON_TRY(options.seed, seed_of(asked, context));
   return options;
@@ -115,11 +118,9 @@ bool made_before(const Plan& plan, const std::string& out) {
          });
 }
 
-Result<Done> carry_out(Job job, std::shared_ptr<const Plan> plan, const Asked& asked,
-                       const Context& context) {
-  HIERON_CHECK(executable(*plan));
-  Done done{std::move(job), plan, std::nullopt};
-  if (asked.dry_run) return done;
+// Carries out merges of the same tensors in one reading of their inputs.
+Status carry_out(std::span<Done> merges, const Asked& asked, const Context& context) {
+  if (asked.dry_run) return {};
   ProgressBar bar(context.options, "merging");
   ExecuteOptions execution{.overwrite = asked.overwrite,
                            .copy_tokenizer = asked.mergekit.copy_tokenizer,
@@ -127,8 +128,11 @@ Result<Done> carry_out(Job job, std::shared_ptr<const Plan> plan, const Asked& a
   if (execution.walk.threads == 0) {
     execution.walk.threads = asked.mergekit.num_threads.value_or(0);
   }
-  HIERON_TRY(done.result, execute(*plan, done.job.out, execution));
-  return done;
+  std::vector<MergeJob> jobs;
+  for (const Done& merge : merges) jobs.push_back({merge.plan.get(), merge.job.out});
+  HIERON_TRY(std::vector<MergeResult> results, execute_together(jobs, execution));
+  for (size_t i = 0; i < merges.size(); ++i) merges[i].result = std::move(results[i]);
+  return {};
 }
 
 // Every document to a folder; those made from it read it there.
@@ -152,22 +156,60 @@ Result<std::vector<Done>> merge_by_folders(const Job& job, std::vector<Recipe> r
       all.push_back({std::move(part), std::move(plan), std::nullopt, true});
       continue;
     }
-    HIERON_TRY(Done done, carry_out(std::move(part), std::move(plan), asked, context));
-    all.push_back(std::move(done));
+    HIERON_CHECK(executable(*plan));
+    all.push_back({std::move(part), std::move(plan), std::nullopt});
+    HIERON_CHECK(carry_out(std::span(&all.back(), 1), asked, context));
   }
   return all;
 }
 
-Result<std::vector<Done>> merge_file(const Job& job, const Asked& asked, const Context& context) {
-  HIERON_TRY(const PlanOptions options, plan_options(asked, context));
-  HIERON_TRY(std::vector<Recipe> recipes, read_merges(job.recipe, asked.arithmetic));
-  if (!asked.intermediates.empty() && !asked.dry_run) {
-    return merge_by_folders(job, std::move(recipes), asked, options, context);
+// Do two plans read any model in common, so that reading them together saves something?
+bool share_a_model(const Plan& a, const Plan& b) {
+  return std::ranges::any_of(a.models, [&](const PlannedModel& model) {
+    return std::ranges::find(b.models, model.checkpoint, &PlannedModel::checkpoint) !=
+           b.models.end();
+  });
+}
+
+// Everything is planned, and found possible, before anything is written.
+Result<std::vector<Done>> merge_files(std::span<const Job> jobs, const Asked& asked,
+                                      const Context& context) {
+  HIERON_TRY(PlanOptions options, plan_options(asked, context));
+  options.opened = std::make_shared<OpenedModels>();
+  std::vector<std::vector<Done>> together;
+  for (const Job& job : jobs) {
+    HIERON_TRY(std::shared_ptr<const Plan> plan, plan_file(job.recipe, options));
+    HIERON_CHECK(executable(*plan));
+    const auto alike = std::ranges::find_if(together, [&](const std::vector<Done>& merges) {
+      const Plan& first = *merges.front().plan;
+      return same_tensors(first, *plan) && share_a_model(first, *plan);
+    });
+    Done done{job, std::move(plan), std::nullopt};
+    if (alike != together.end()) {
+      alike->push_back(std::move(done));
+    } else {
+      together.emplace_back().push_back(std::move(done));
+    }
   }
-  HIERON_TRY(std::shared_ptr<const Plan> plan, plan_documents(std::move(recipes), options));
-  HIERON_TRY(Done done, carry_out(job, std::move(plan), asked, context));
   std::vector<Done> all;
-  all.push_back(std::move(done));
+  for (std::vector<Done>& merges : together) {
+    HIERON_CHECK(carry_out(merges, asked, context));
+    std::ranges::move(merges, std::back_inserter(all));
+  }
+  return all;
+}
+
+Result<std::vector<Done>> merge_all(std::span<const Job> jobs, const Asked& asked,
+                                    const Context& context) {
+  if (asked.intermediates.empty() || asked.dry_run) return merge_files(jobs, asked, context);
+  HIERON_TRY(const PlanOptions options, plan_options(asked, context));
+  std::vector<Done> all;
+  for (const Job& job : jobs) {
+    HIERON_TRY(std::vector<Recipe> recipes, read_merges(job.recipe, asked.arithmetic));
+    HIERON_TRY(std::vector<Done> made,
+               merge_by_folders(job, std::move(recipes), asked, options, context));
+    std::ranges::move(made, std::back_inserter(all));
+  }
   return all;
 }
 
@@ -191,13 +233,16 @@ std::string text_of(const Done& done) {
                         show_bytes(result.files[i].bytes));
   }
   text += fmt::format(
-      "{}: {} tensors, {} in {} shard{}{}, {} {}, {:.2f} s\n", done.job.out,
+      "{}: {} tensors, {} in {} shard{}{}, {} {}, {:.2f} s{}\n", done.job.out,
       with_commas(plan.tensors.size()), show_bytes(plan.output_bytes()), plan.shards.size(),
       plan.shards.size() == 1 ? "" : "s",
       result.resumed_shards
           ? fmt::format(" ({} taken over from an interrupted run)", result.resumed_shards)
           : "",
-      plan.method->describe().name, plan.arithmetic, result.seconds);
+      plan.method->describe().name, plan.arithmetic, result.seconds,
+      result.merges_per_read > 1
+          ? fmt::format(" for the {} that were read together", result.merges_per_read)
+          : "");
   return text;
 }
 
@@ -217,6 +262,7 @@ Json json_of(const Done& done) {
     }
   }
   out["bytes_read"] = done.result ? done.result->bytes_read : 0;
+  out["merges_per_read"] = done.result ? done.result->merges_per_read : 1;
   out["bytes_written"] = done.result ? done.result->bytes_written : 0;
   out["resumed_shards"] = done.result ? done.result->resumed_shards : 0;
   out["files"] = std::move(files);
@@ -236,12 +282,10 @@ Outcome merge(const Asked& asked, const Context& context) {
   for (const std::string& warning : asked.mergekit.warnings) {
     text += fmt::format("warning: {}\n", warning);
   }
-  for (const Job& job : all) {
-    HIERON_TRY(const std::vector<Done> made, merge_file(job, asked, context));
-    for (const Done& done : made) {
-      text += text_of(done);
-      merges.push_back(json_of(done));
-    }
+  HIERON_TRY(const std::vector<Done> made, merge_all(all, asked, context));
+  for (const Done& done : made) {
+    text += text_of(done);
+    merges.push_back(json_of(done));
   }
   const Json json{{"schema", "hieron.merge/1"},
                   {"tool", {{"name", "hieron"}, {"version", HIERON_VERSION}}},

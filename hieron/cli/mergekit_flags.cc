@@ -22,7 +22,7 @@ constexpr std::string_view kAdapters = "adapters are applied as they are read, n
 constexpr std::string_view kCache = "the hub's own cache is used (HF_HUB_CACHE)";
 
 // With `--no-` before them too, where they take no value.
-constexpr std::array<IdleFlag, 21> kIdleFlags{{
+constexpr std::array<IdleFlag, 20> kIdleFlags{{
     {"cuda", false, {}},
     {"device", true, {}},
     {"low-cpu-memory", false, "memory is bounded by --memory"},
@@ -37,8 +37,6 @@ constexpr std::array<IdleFlag, 21> kIdleFlags{{
     {"lora-merge-cache", true, kAdapters},
     {"lora-merge-dtype", true, kAdapters},
     {"allow-crimes", false, "tensors are matched by name, whatever the architectures are called"},
-    {"unsafe-truncate-embeddings", false,
-     "under mergekit-0.1.4 rows are cut as there, else say tokenizer_source in the recipe"},
     {"write-model-card", false, "the card is always written"},
     {"lazy", false, "a finished document of the same plan is taken over, any other is refused"},
     {"load-in-4bit", false, {}},
@@ -116,6 +114,9 @@ void add_shard_size(CLI::App& command, std::optional<uint64_t>& bytes) {
 }
 
 void add_mergekit_flags(CLI::App& command, MergekitFlags& flags) {
+  command.add_flag("--unsafe-truncate-embeddings", flags.truncate_embeddings,
+                   "Cut vocabularies of different sizes to the shortest; equal rows need not be "
+                   "equal tokens");
   command.add_flag("--copy-tokenizer,!--no-copy-tokenizer", flags.copy_tokenizer,
                    "Copy the tokenizer files (default)");
   add_random_seed(command, flags.random_seed);

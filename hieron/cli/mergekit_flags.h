@@ -17,6 +17,7 @@ namespace hieron {
 
 struct MergekitFlags {
   bool copy_tokenizer = true;
+  bool truncate_embeddings = false;
   std::optional<uint64_t> random_seed;
   std::optional<unsigned> num_threads;
   std::vector<std::string> warnings;     // a sentence for each flag without meaning here

@@ -79,12 +79,11 @@ std::string text_of(const Plan& plan) {
 }
 
 Outcome plan_recipe(const Asked& asked, const Context& context) {
-  HIERON_TRY(std::vector<Recipe> recipes, read_merges(asked.recipe, asked.arithmetic));
   PlanOptions options;
   options.arithmetic = asked.arithmetic;
   if (asked.shard_bytes) options.shard_bytes = *asked.shard_bytes;
   options.seed = asked.random_seed;
-  HIERON_TRY(const std::shared_ptr<const Plan> plan, plan_documents(std::move(recipes), options));
+  HIERON_TRY(const std::shared_ptr<const Plan> plan, plan_file(asked.recipe, options));
   const bool wants_json = !context.options.json.empty();
   HIERON_CHECK(
       deliver(context.options, text_of(*plan), wants_json ? plan->to_json() : std::string()));

@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <span>
 
+#include "hieron/core/error.h"
+
 namespace hieron {
 
 enum class Isa : uint8_t {
@@ -15,7 +17,13 @@ enum class Isa : uint8_t {
 };
 
 std::span<const Isa> supported_isas();  // on this CPU, slowest first
+
+// The last of them, or the one that the environment variable HIERON_ISA names (baseline, avx2): the
+// results are the same, so it serves tests and the search for a faulty vector unit.
 Isa best_isa();
+
+// Refuses a HIERON_ISA that is unknown, or that this CPU lacks; best_isa() ignores it.
+Status check_isa_choice();
 
 #define HIERON_INLINE [[gnu::always_inline]] inline
 

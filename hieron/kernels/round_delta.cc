@@ -53,8 +53,7 @@ struct Enclose {
                                 double* __restrict magnitude, size_t n) const {
     for (size_t i = 0; i < n; ++i) {
       const double value = magnitude[i] == 0 ? base[i] : base[i] + sum[i];
-      const double doubt =
-          magnitude[i] == 0 ? 0 : (std::fabs(base[i]) + magnitude[i]) * kDoubt;
+      const double doubt = magnitude[i] == 0 ? 0 : (std::fabs(base[i]) + magnitude[i]) * kDoubt;
       sum[i] = doubt == 0 ? value : value - doubt;
       magnitude[i] = doubt == 0 ? value : value + doubt;
     }
@@ -155,7 +154,8 @@ void round_delta(const DeltaSum& sum, DType out_dtype, std::byte* out, size_t co
   }
   const std::span<const double> low(total, count), high(magnitude, count);
   if (out_dtype == DType::kF64) {
-    for (size_t i = 0; i < count; ++i) total[i] = magnitude[i] == 0 ? sum.base[i] : sum.base[i] + total[i];
+    for (size_t i = 0; i < count; ++i)
+      total[i] = magnitude[i] == 0 ? sum.base[i] : sum.base[i] + total[i];
     encode(out_dtype, low, out);
     return;
   }

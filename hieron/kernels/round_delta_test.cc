@@ -50,8 +50,7 @@ TEST(RoundDelta, SurvivesCancellation) {
   // 1 − (1 − 2^-30) leaves 2^-30, and 0.1 + 0.2 − 0.3 of the same change next to nothing.
   EXPECT_EQ(rounded(DType::kBF16, 1, {0x1p-30}, {1}), 0x1p-30);
   EXPECT_EQ(rounded(DType::kF32, 1, {2, 2, 2}, {0.1, 0.2, -0.3}), 1);
-  EXPECT_EQ(rounded(DType::kF32, 0, {1, 1, 1}, {0.1, 0.2, -0.3}),
-            2.77555756156289135e-17f);
+  EXPECT_EQ(rounded(DType::kF32, 0, {1, 1, 1}, {0.1, 0.2, -0.3}), 2.77555756156289135e-17f);
 }
 
 TEST(RoundDelta, DoesNotDependOnTheOrderOfTheModels) {

@@ -1,5 +1,5 @@
-// Blocks of one output tensor, from the blocks of its inputs: what the executor and a merge that was
-// never written share.
+// Blocks of one output tensor, from the blocks of its inputs: what the executor and a merge that
+// was never written share.
 #pragma once
 
 #include <cstddef>

@@ -8,7 +8,6 @@
 #include "hieron/merge/compute.h"
 #include "hieron/merge/plan_documents.h"
 #include "hieron/merge/recipe.h"
-#include "hieron/merge/walk_rows.h"
 #include "hieron/walk/walk.h"
 
 namespace hieron {

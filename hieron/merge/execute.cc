@@ -1,58 +1,63 @@
 #include "hieron/merge/execute.h"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 
 #include <algorithm>
-#include <array>
 #include <chrono>
-#include <cmath>
-#include <filesystem>
+#include <map>
+#include <numeric>
 
-#include "hieron/core/hash.h"
 #include "hieron/core/text.h"
-#include "hieron/format/shard_index.h"
-#include "hieron/io/file.h"
-#include "hieron/io/output_file.h"
 #include "hieron/kernels/compare.h"
 #include "hieron/kernels/decode.h"
 #include "hieron/merge/compute.h"
 #include "hieron/merge/generation.h"
-#include "hieron/merge/journal.h"
-#include "hieron/merge/manifest.h"
-#include "hieron/merge/shard_writer.h"
+#include "hieron/merge/output_folder.h"
 #include "hieron/merge/walk_rows.h"
 
 namespace hieron {
 namespace {
 
-namespace fs = std::filesystem;
-
 constexpr uint64_t kPage = 4096;
-constexpr uint64_t kMaxPiece = 4u << 20;  // bytes read, and written, at a time
-constexpr uint64_t kMaxCompanionBytes = 256u << 20;
+constexpr uint64_t kMaxPiece = 4u << 20;      // bytes read, and written, at a time
 constexpr uint64_t kGroupBytes = 256u << 20;  // of inputs that are read more than once
-constexpr uint64_t kSmallFiles = 64u << 20;  // room left for everything but the shards
+constexpr uint64_t kMaxGrain = 1u << 20;      // elements that merges may need in common
 
-// The tensors of a shard that are worked on together, as rows of a walk.
-struct Group {
-  uint32_t first;  // into Plan::tensors
-  WalkRows rows;
+// A merge whose shard is being written: the tensors of a group, as it computes them.
+struct Member {
+  OutputFolder* folder;
   std::vector<std::unique_ptr<Computation>> computations;  // one per tensor
+  std::vector<std::vector<uint32_t>> inputs;               // per tensor: columns of the walk
+};
+
+// Tensors that are worked on together, as rows of a walk, for every merge that wants them.
+struct Group {
+  uint32_t first, count;  // into Plan::tensors
+  std::vector<Member> members;
+  WalkRows rows;
 };
 
 // The passes before the last: shows the tensors that want it to their computations.
 class LookVisitor final : public Visitor {
  public:
-  LookVisitor(std::span<Computation* const> computations,
-              std::span<const std::vector<uint32_t>> input_models, unsigned workers)
-      : computations_(computations), input_models_(input_models), workers_(workers) {}
+  // Who looks at a row, and from which columns.
+  struct Watcher {
+    Computation* computation;
+    std::span<const uint32_t> inputs;
+  };
+
+  LookVisitor(std::vector<std::vector<Watcher>> watchers, unsigned workers)
+      : watchers_(std::move(watchers)), workers_(workers) {}
 
   Status visit(const Block& block, unsigned worker) override {
     Worker& own = workers_[worker];
-    own.data.clear();
-    for (uint32_t model : input_models_[block.row]) own.data.push_back(block.data[model]);
-    computations_[block.row]->look(block.first, block.count, own.data, own.scratch);
+    for (const Watcher& watcher : watchers_[block.row]) {
+      own.data.clear();
+      for (uint32_t column : watcher.inputs) own.data.push_back(block.data[column]);
+      watcher.computation->look(block.first, block.count, own.data, own.scratch);
+    }
     return {};
   }
 
@@ -61,72 +66,80 @@ class LookVisitor final : public Visitor {
     ComputeScratch scratch;
     std::vector<const std::byte*> data;
   };
-  const std::span<Computation* const> computations_;
-  const std::span<const std::vector<uint32_t>> input_models_;
+  const std::vector<std::vector<Watcher>> watchers_;
   std::vector<Worker> workers_;
 };
 
 // The last pass: computes blocks side by side, writes and hashes them in order.
 class MergeVisitor final : public Visitor {
  public:
-  MergeVisitor(const Plan& plan, const Group& group, unsigned workers, ShardWriter& writer)
-      : plan_(plan),
-        group_(group),
-        writer_(writer),
-        must_be_finite_(!casts_first(plan.arithmetic)),
-        workers_(workers) {}
+  MergeVisitor(const Group& group, unsigned workers) : group_(group), workers_(workers) {}
 
   Status visit(const Block& block, unsigned worker) override {
-    const PlannedTensor& tensor = tensor_of(block);
-    if (tensor.rule == Rule::kCopied) return {};
     Worker& own = workers_[worker];
-    own.data.clear();
-    for (uint32_t model : group_.rows.input_models[block.row]) {
-      own.data.push_back(block.data[model]);
-    }
-    const size_t bytes = bytes_of(tensor, block);
-    if (own.out.size() < own.made + bytes) own.out.resize(own.made + bytes);
-    std::byte* out = own.out.data() + own.made;
-    own.made += bytes;
-    group_.computations[block.row]->apply(block.first, block.count, own.data, out, own.scratch);
-    if (must_be_finite_ && count_non_finite(tensor.dtype, out, block.count) > 0) {
-      return not_finite(tensor, block, own, out);
+    for (const Member& member : group_.members) {
+      const PlannedTensor& tensor = tensor_of(member, block);
+      if (tensor.rule == Rule::kCopied) continue;
+      HIERON_CHECK(compute(member, tensor, block, own));
     }
     return {};
   }
 
   bool wants_order() const override { return true; }
   Status in_order(const Block& block, unsigned worker) override {
-    const PlannedTensor& tensor = tensor_of(block);
-    const size_t bytes = bytes_of(tensor, block);
-    if (tensor.rule == Rule::kCopied) {
-      return writer_.append({block.data[group_.rows.input_models[block.row].front()], bytes});
-    }
     Worker& own = workers_[worker];
-    const std::byte* out = own.out.data() + own.written;
-    own.written += bytes;
-    if (own.written == own.made) own.written = own.made = 0;
-    return writer_.append({out, bytes});
+    for (const Member& member : group_.members) {
+      const PlannedTensor& tensor = tensor_of(member, block);
+      const size_t bytes = bytes_of(tensor, block);
+      const std::byte* out = tensor.rule == Rule::kCopied
+                                 ? block.data[member.inputs[block.row].front()]
+                                 : own.take(bytes);
+      HIERON_CHECK(member.folder->append({out, bytes}));
+    }
+    return {};
   }
 
  private:
   struct Worker {
     ComputeScratch scratch;
     std::vector<const std::byte*> data;
-    std::vector<std::byte> out;    // results that wait for their turn, one after another
-    size_t made = 0, written = 0;  // bytes of them
+    std::vector<std::byte> results;  // that wait for their turn, one after another
+    size_t made = 0, taken = 0;      // bytes of them
+
+    std::byte* make(size_t bytes) {
+      if (results.size() < made + bytes) results.resize(made + bytes);
+      made += bytes;
+      return results.data() + (made - bytes);
+    }
+    const std::byte* take(size_t bytes) {
+      const std::byte* result = results.data() + taken;
+      taken += bytes;
+      if (taken == made) taken = made = 0;
+      return result;
+    }
   };
 
-  const PlannedTensor& tensor_of(const Block& block) const {
-    return plan_.tensors[group_.first + block.row];
+  const PlannedTensor& tensor_of(const Member& member, const Block& block) const {
+    return member.folder->plan().tensors[group_.first + block.row];
   }
 
   static size_t bytes_of(const PlannedTensor& tensor, const Block& block) {
     return block.count * static_cast<uint64_t>(info(tensor.dtype).bits) / 8;
   }
 
-  Status not_finite(const PlannedTensor& tensor, const Block& block, const Worker& own,
-                    const std::byte* out) const {
+  static Status compute(const Member& member, const PlannedTensor& tensor, const Block& block,
+                        Worker& own) {
+    own.data.clear();
+    for (uint32_t column : member.inputs[block.row]) own.data.push_back(block.data[column]);
+    std::byte* out = own.make(bytes_of(tensor, block));
+    member.computations[block.row]->apply(block.first, block.count, own.data, out, own.scratch);
+    const bool must_be_finite = !casts_first(member.folder->plan().arithmetic);
+    if (!must_be_finite || count_non_finite(tensor.dtype, out, block.count) == 0) return {};
+    return not_finite(tensor, block, own, out);
+  }
+
+  static Status not_finite(const PlannedTensor& tensor, const Block& block, const Worker& own,
+                           const std::byte* out) {
     size_t i = 0;
     while (!non_finite(tensor.dtype, load_bits(tensor.dtype, out, i))) ++i;
     std::string inputs;
@@ -142,246 +155,282 @@ class MergeVisitor final : public Visitor {
         {}, tensor.name);
   }
 
-  const Plan& plan_;
   const Group& group_;
-  ShardWriter& writer_;
-  const bool must_be_finite_;
   std::vector<Worker> workers_;
 };
 
-class Execution {
- public:
-  Execution(const Plan& plan, std::string out, const ExecuteOptions& options)
-      : plan_(plan), out_(std::move(out)), options_(options) {
-    result_.out = out_;
-    result_.warnings = plan.warnings;
-    if (options_.walk.threads == 0 && plan.recipe.threads)
-      options_.walk.threads = *plan.recipe.threads;
-  }
+uint64_t input_bytes(const PlannedTensor& tensor) {
+  uint64_t bytes = 0;
+  for (const PlannedInput& input : tensor.inputs) bytes += input.tensor->bytes();
+  return bytes;
+}
 
-  Result<MergeResult> run() {
-    const auto start = std::chrono::steady_clock::now();
-    HIERON_CHECK(executable(plan_));
-    HIERON_CHECK(check_not_an_input());
-    HIERON_TRY(journal_, Journal::enter(out_, plan_.digest(), options_.overwrite));
-    find_finished();
-    HIERON_CHECK(check_space());
-    for (const PlannedShard& shard : plan_.shards) HIERON_CHECK(write_shard(shard));
-    HIERON_CHECK(write_small_files());
-    HIERON_CHECK(put_shards_in_place());
-    HIERON_CHECK(write_index());
-    HIERON_CHECK(write_text(place(kManifestName), manifest_json(plan_, result_.files)));
-    HIERON_CHECK(journal_->remove());
-    result_.seconds =
-        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    return std::move(result_);
+// Turns the progress of single walks into that of the whole: how much more is read in further
+// passes is known only from the tensors that are done.
+class Journey {
+ public:
+  Journey(std::function<void(const Progress&)> report, uint64_t bytes)
+      : report_(std::move(report)), to_come_(bytes) {}
+
+  std::function<void(const Progress&)> of_walk() {
+    if (!report_) return {};
+    return [this](const Progress& walk) { show(read_ + walk.bytes_done); };
+  }
+  void end_walk(uint64_t bytes) { read_ += bytes; }
+  void end_tensors(uint64_t bytes) {
+    finished_ += bytes;
+    to_come_ -= std::min(to_come_, bytes);
   }
 
  private:
-  std::string place(std::string_view name) const { return out_ + "/" + std::string(name); }
-  std::string part(const PlannedShard& shard) const {
-    return place(std::string(kPartPrefix) + shard.name);
+  void show(uint64_t read) const {
+    const double passes =
+        finished_ > 0 ? static_cast<double>(read_) / static_cast<double>(finished_) : 1;
+    const auto total = read_ + static_cast<uint64_t>(passes * static_cast<double>(to_come_));
+    report_({read, std::max(read, total)});
   }
 
-  Status check_not_an_input() const {
-    std::error_code ignored;
-    for (const PlannedModel& model : plan_.models) {
-      const std::string& folder = model.checkpoint->folder;
-      if (folder.empty() || !fs::equivalent(folder, out_, ignored)) continue;
-      return refuse(
-          fmt::format("{}: the output folder is the folder of \"{}\", an input; give another one.",
-                      out_, printable(model.ref)),
-          out_);
+  const std::function<void(const Progress&)> report_;
+  uint64_t to_come_;       // of inputs of tensors that are not finished, each counted once
+  uint64_t finished_ = 0;  // the same of those that are
+  uint64_t read_ = 0;      // by the walks that have ended
+};
+
+// Merges of the same tensors, written side by side.
+class Execution {
+ public:
+  Execution(std::span<const MergeJob> jobs, const ExecuteOptions& options)
+      : jobs_(jobs), options_(options), lead_(*jobs.front().plan) {
+    if (options_.walk.threads == 0 && lead_.recipe.threads) {
+      options_.walk.threads = *lead_.recipe.threads;
+    }
+  }
+
+  Result<std::vector<MergeResult>> run() {
+    const auto start = std::chrono::steady_clock::now();
+    for (const MergeJob& job : jobs_) HIERON_CHECK(executable(*job.plan));
+    for (const MergeJob& job : jobs_) {
+      HIERON_TRY(auto folder, OutputFolder::enter(*job.plan, job.out, options_));
+      folders_.push_back(std::move(folder));
+    }
+    HIERON_CHECK(check_space());
+    journey_.emplace(options_.walk.progress, bytes_to_read());
+    HIERON_CHECK(write_shards());
+    std::vector<MergeResult> results;
+    for (auto& folder : folders_) {
+      HIERON_TRY(MergeResult result, std::move(*folder).complete());
+      result.bytes_read = bytes_read_;
+      result.merges_per_read = folders_.size();
+      result.seconds =
+          std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+      results.push_back(std::move(result));
+    }
+    return results;
+  }
+
+ private:
+  // Folders on one disk share what it has free.
+  Status check_space() const {
+    std::map<dev_t, uint64_t> needed;
+    for (const auto& folder : folders_) {
+      struct stat place;
+      struct statvfs disk;
+      if (::stat(folder->path().c_str(), &place) != 0) continue;
+      if (::statvfs(folder->path().c_str(), &disk) != 0) continue;
+      uint64_t& bytes = needed[place.st_dev];
+      bytes += folder->bytes_to_come();
+      const uint64_t free = disk.f_bavail * disk.f_frsize;
+      if (bytes <= free) continue;
+      return system_error(
+          fmt::format("{}: the merge needs {}, but the disk has {} free; make room or give another "
+                      "folder. Finished shards stay.",
+                      folder->path(), show_bytes(bytes), show_bytes(free)),
+          folder->path());
     }
     return {};
   }
 
-  // Shards of an interrupted run, with the size they should have.
-  void find_finished() {
-    std::error_code error;
-    for (const PlannedShard& shard : plan_.shards) {
-      const auto known = journal_->finished().find(shard.name);
-      if (known == journal_->finished().end()) continue;
-      const bool there = fs::file_size(part(shard), error) == shard.bytes ||
-                         fs::file_size(place(shard.name), error) == shard.bytes;
-      if (there && known->second.bytes == shard.bytes) finished_[shard.name] = known->second;
+  // Of the lead's inputs, each counted once.
+  uint64_t bytes_to_read() const {
+    uint64_t bytes = 0;
+    for (const PlannedShard& shard : lead_.shards) {
+      if (folders_.front()->finished(shard)) continue;
+      for (uint32_t i = shard.first; i < shard.first + shard.count; ++i) {
+        bytes += input_bytes(lead_.tensors[i]);
+      }
     }
-    result_.resumed_shards = finished_.size();
+    return bytes;
   }
 
-  Status check_space() const {
-    struct statvfs status;
-    if (::statvfs(out_.c_str(), &status) != 0) return {};
-    uint64_t needed = 0;
-    for (const PlannedShard& shard : plan_.shards)
-      needed += finished_.contains(shard.name) ? 0 : shard.bytes;
-    if (needed > 0) needed += std::min(kSmallFiles, needed / 100 + kPage * 16);
-    const uint64_t free = status.f_bavail * status.f_frsize;
-    if (free >= needed) return {};
-    return system_error(
-        fmt::format("{}: the merge needs {}, but the disk has {} free; make room or give another "
-                    "folder. Finished shards stay.",
-                    out_, show_bytes(needed), show_bytes(free)),
-        out_);
-  }
-
-  // Half of the budget for the walk's buffers; the rest for results and for what waits to be
-  // written.
-  WalkOptions walk_options() const {
+  // Half of the budget, or less if several merges make their results at once, for what is read; the
+  // rest for results and for what waits to be written.
+  WalkOptions walk_options(size_t columns, size_t members) {
     WalkOptions walk = options_.walk;
-    walk.memory = options_.walk.memory / 2;
+    const size_t extra = members - 1;
+    walk.memory = options_.walk.memory / 2 * columns / (columns + extra);
     walk.read_bytes = kMaxPiece;
+    walk.progress = journey_->of_walk();
     return walk;
   }
   size_t piece_bytes() const {
-    return std::clamp<uint64_t>(options_.walk.memory / 24 / kPage * kPage, kPage, kMaxPiece);
+    const uint64_t share = options_.walk.memory / (24 * folders_.size());
+    return std::clamp<uint64_t>(share / kPage * kPage, kPage, kMaxPiece);
   }
 
-  Status write_shard(const PlannedShard& shard) {
-    if (const auto done = finished_.find(shard.name); done != finished_.end()) {
-      result_.files.push_back(done->second);
-      return {};
+  static const PlannedShard& shard_of(const OutputFolder& folder, uint32_t tensor) {
+    return folder.plan().shards[folder.plan().tensors[tensor].shard];
+  }
+
+  Status write_shards() {
+    const auto tensors = static_cast<uint32_t>(lead_.tensors.size());
+    for (uint32_t first = 0; first < tensors;) {
+      uint32_t end = tensors;  // of the shortest shard under way
+      for (const auto& folder : folders_) {
+        const PlannedShard& shard = shard_of(*folder, first);
+        if (shard.first == first) HIERON_CHECK(folder->open(shard, piece_bytes()));
+        end = std::min(end, shard.first + shard.count);
+      }
+      HIERON_CHECK(write_tensors(first, end));
+      for (const auto& folder : folders_) {
+        const PlannedShard& shard = shard_of(*folder, end - 1);
+        if (shard.first + shard.count == end) HIERON_CHECK(folder->close(shard));
+      }
+      first = end;
     }
-    HIERON_TRY(const std::unique_ptr<ShardWriter> writer,
-               ShardWriter::create(part(shard), shard.bytes, piece_bytes()));
-    HIERON_CHECK(writer->append(std::as_bytes(std::span(shard.header))));
-    const uint32_t end = shard.first + shard.count;
-    for (uint32_t first = shard.first; first < end;) {
-      Group group = start_group(first, end);
-      HIERON_CHECK(take_passes(group));
-      MergeVisitor visitor(plan_, group, worker_count(options_.walk), *writer);
-      HIERON_CHECK(walk_over(group.rows.models, group.rows.rows, visitor));
-      first += static_cast<uint32_t>(group.computations.size());
+    return {};
+  }
+
+  // Every folder has one shard for them all.
+  Status write_tensors(uint32_t first, uint32_t end) {
+    std::vector<OutputFolder*> writing;
+    for (const auto& folder : folders_) {
+      if (!folder->finished(shard_of(*folder, first))) writing.push_back(folder.get());
     }
-    HIERON_TRY(std::string hash, writer->finish());
-    result_.bytes_written += shard.bytes;
-    result_.files.push_back({shard.name, shard.bytes, std::move(hash)});
-    return journal_->add(result_.files.back());
+    while (first < end && !writing.empty()) {
+      Group group = start_group(first, end, writing);
+      if (group.count == 0) {  // the merges need this tensor in different pieces
+        for (OutputFolder* folder : writing) {
+          HIERON_CHECK(carry_out(start_group(first, first + 1, std::span(&folder, 1))));
+        }
+        group.count = 1;
+      } else {
+        HIERON_CHECK(carry_out(std::move(group)));
+      }
+      for (uint32_t i = first; i < first + group.count; ++i) {
+        journey_->end_tensors(input_bytes(lead_.tensors[i]));
+      }
+      first += group.count;
+    }
+    return {};
   }
 
   // As many tensors as may be under way together: all that need no pass before the last, but not
-  // so many of the others that what was read for one pass is gone before the next.
-  Group start_group(uint32_t first, uint32_t end) const {
-    Group group{.first = first, .rows = {}, .computations = {}};
+  // so many of the others that what was read for one pass is gone before the next. None if the
+  // first is needed in pieces that do not agree.
+  static Group start_group(uint32_t first, uint32_t end, std::span<OutputFolder* const> writing) {
+    Group group{.first = first, .count = 0, .members = {}, .rows = {}};
+    for (OutputFolder* folder : writing) group.members.push_back({folder, {}, {}});
+    std::vector<uint64_t> grains;
     uint64_t bytes = 0;
     for (uint32_t i = first; i < end; ++i) {
-      const PlannedTensor& tensor = plan_.tensors[i];
-      auto computation = std::make_unique<Computation>(plan_, tensor);
-      if (computation->wants_pass()) {
-        for (const PlannedInput& input : tensor.inputs) bytes += input.tensor->bytes();
-        bytes += computation->held();
-        if (!group.computations.empty() && bytes > kGroupBytes) break;
+      std::vector<std::unique_ptr<Computation>> started;
+      uint64_t grain = 1, held = 0;
+      for (const Member& member : group.members) {
+        const Plan& plan = member.folder->plan();
+        auto computation = std::make_unique<Computation>(plan, plan.tensors[i]);
+        grain = std::lcm(grain, std::max<uint64_t>(1, computation->grain()));
+        if (computation->wants_pass()) held += computation->held() + input_bytes(plan.tensors[i]);
+        started.push_back(std::move(computation));
       }
-      group.computations.push_back(std::move(computation));
+      if (started.size() > 1 && grain > kMaxGrain) break;
+      bytes += held;
+      if (group.count > 0 && held > 0 && bytes > kGroupBytes) break;
+      for (size_t m = 0; m < started.size(); ++m) {
+        group.members[m].computations.push_back(std::move(started[m]));
+      }
+      grains.push_back(grain);
+      ++group.count;
     }
-    group.rows = walk_rows(plan_, first, static_cast<uint32_t>(group.computations.size()));
-    for (size_t i = 0; i < group.computations.size(); ++i) {
-      group.rows.rows[i].grain = group.computations[i]->grain();
-    }
+    line_up(group, grains);
     return group;
+  }
+
+  static void line_up(Group& group, std::span<const uint64_t> grains) {
+    std::vector<const Plan*> plans;
+    for (const Member& member : group.members) plans.push_back(&member.folder->plan());
+    group.rows = walk_rows(plans, group.first, group.count);
+    for (size_t i = 0; i < grains.size(); ++i) group.rows.rows[i].grain = grains[i];
+    for (size_t m = 0; m < plans.size(); ++m) {
+      group.members[m].inputs = std::move(group.rows.columns[m]);
+    }
+  }
+
+  Status carry_out(Group group) {
+    HIERON_CHECK(take_passes(group));
+    MergeVisitor visitor(group, worker_count(options_.walk));
+    return walk_over(group, group.rows.rows, visitor);
   }
 
   Status take_passes(Group& group) {
     for (;;) {
       std::vector<Computation*> wanting;
       std::vector<Row> rows;
-      std::vector<std::vector<uint32_t>> input_models;
-      for (size_t i = 0; i < group.computations.size(); ++i) {
-        if (!group.computations[i]->wants_pass()) continue;
-        wanting.push_back(group.computations[i].get());
+      std::vector<std::vector<LookVisitor::Watcher>> watchers;
+      for (uint32_t i = 0; i < group.count; ++i) {
+        std::vector<LookVisitor::Watcher> here;
+        for (Member& member : group.members) {
+          Computation* computation = member.computations[i].get();
+          if (!computation->wants_pass()) continue;
+          here.push_back({computation, member.inputs[i]});
+          wanting.push_back(computation);
+        }
+        if (here.empty()) continue;
         rows.push_back(group.rows.rows[i]);
-        input_models.push_back(group.rows.input_models[i]);
+        watchers.push_back(std::move(here));
       }
       if (wanting.empty()) return {};
-      LookVisitor visitor(wanting, input_models, worker_count(options_.walk));
-      HIERON_CHECK(walk_over(group.rows.models, rows, visitor));
+      LookVisitor visitor(std::move(watchers), worker_count(options_.walk));
+      HIERON_CHECK(walk_over(group, rows, visitor));
       for (Computation* computation : wanting) HIERON_CHECK(computation->end_pass());
     }
   }
 
-  Status walk_over(std::span<const Checkpoint* const> models, std::span<const Row> rows,
-                   Visitor& visitor) {
+  Status walk_over(const Group& group, std::span<const Row> rows, Visitor& visitor) {
+    const std::span<const Checkpoint* const> models = group.rows.models;
     HIERON_TRY(const WalkStats stats,
-               walk(models, rows, Selection::everything(), visitor, walk_options()));
-    result_.bytes_read += stats.bytes_read;
+               walk(models, rows, Selection::everything(), visitor,
+                    walk_options(std::max<size_t>(1, models.size()), group.members.size())));
+    bytes_read_ += stats.bytes_read;
+    journey_->end_walk(stats.bytes_read);
     return {};
   }
 
-  Status write_small(const std::string& name, std::string_view text) {
-    HIERON_CHECK(write_text(place(name), text));
-    result_.files.push_back({name, text.size(), to_hex(sha256(text))});
-    return {};
-  }
-
-  // Is this one of the files that a merged vocabulary brings itself?
-  bool replaced(std::string_view name) const {
-    if (plan_.tokenizer_files.empty()) return false;
-    constexpr std::array<std::string_view, 7> kOthers{
-        "generation_config.json",      "preprocessor_config.json",       "processor_config.json",
-        "image_processor_config.json", "video_preprocessor_config.json", "LICENSE",
-        "NOTICE"};
-    return std::ranges::find(kOthers, name) == kOthers.end();
-  }
-
-  Status write_small_files() {
-    const std::string& folder = plan_.models[plan_.donor].checkpoint->folder;
-    for (const std::string_view name : companion_files()) {
-      if (name == "config.json") {
-        if (!plan_.config_json.empty()) HIERON_CHECK(write_small("config.json", plan_.config_json));
-        continue;
-      }
-      if (folder.empty() || !options_.copy_tokenizer || replaced(name)) continue;
-      const std::string source = folder + "/" + std::string(name);
-      std::error_code ignored;
-      if (!fs::is_regular_file(source, ignored)) continue;
-      HIERON_TRY(const std::string text, read_text(source, kMaxCompanionBytes));
-      HIERON_CHECK(write_small(std::string(name), text));
-    }
-    for (const TokenizerFile& file : plan_.tokenizer_files) {
-      HIERON_CHECK(write_small(file.name, file.text));
-    }
-    HIERON_CHECK(write_small("mergekit_config.yml", plan_.recipe.text));
-    return write_small("README.md", model_card(plan_));
-  }
-
-  Status put_shards_in_place() {
-    for (const PlannedShard& shard : plan_.shards) {
-      std::error_code error;
-      if (!fs::exists(part(shard), error)) continue;  // an interrupted run had come as far as this
-      fs::rename(part(shard), place(shard.name), error);
-      if (error) {
-        return system_error(
-            fmt::format("{}: cannot be put in place ({}).", place(shard.name), error.message()),
-            place(shard.name));
-      }
-    }
-    return {};
-  }
-
-  Status write_index() {
-    if (plan_.shards.size() == 1) return {};
-    std::vector<std::pair<std::string, std::string>> weight_map;
-    uint64_t total = 0;
-    for (const PlannedTensor& tensor : plan_.tensors) {
-      weight_map.emplace_back(tensor.name, plan_.shards[tensor.shard].name);
-      total += tensor.bytes();
-    }
-    return write_small("model.safetensors.index.json", write_shard_index(weight_map, total));
-  }
-
-  const Plan& plan_;
-  const std::string out_;
+  const std::span<const MergeJob> jobs_;
   ExecuteOptions options_;
-  std::unique_ptr<Journal> journal_;
-  std::map<std::string, WrittenFile> finished_;
-  MergeResult result_;
+  const Plan& lead_;
+  std::vector<std::unique_ptr<OutputFolder>> folders_;
+  std::optional<Journey> journey_;
+  uint64_t bytes_read_ = 0;
 };
 
 }  // namespace
 
+bool same_tensors(const Plan& a, const Plan& b) {
+  return std::ranges::equal(a.tensors, b.tensors, [](const auto& x, const auto& y) {
+    return x.name == y.name && x.shape() == y.shape();
+  });
+}
+
+Result<std::vector<MergeResult>> execute_together(std::span<const MergeJob> jobs,
+                                                  const ExecuteOptions& options) {
+  return Execution(jobs, options).run();
+}
+
 Result<MergeResult> execute(const Plan& plan, const std::string& out,
                             const ExecuteOptions& options) {
-  return Execution(plan, out, options).run();
+  const MergeJob job{&plan, out};
+  HIERON_TRY(std::vector<MergeResult> results, execute_together(std::span(&job, 1), options));
+  return std::move(results.front());
 }
 
 }  // namespace hieron

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -33,13 +34,28 @@ struct MergeResult {
   std::string out;
   std::vector<WrittenFile> files;  // shards first
   uint64_t bytes_read = 0, bytes_written = 0;
-  size_t resumed_shards = 0;  // taken over from an interrupted run
+  size_t merges_per_read = 1;  // these share the bytes read and the seconds
+  size_t resumed_shards = 0;   // taken over from an interrupted run
   std::vector<std::string> warnings;
   double seconds = 0;
 };
 
 Result<MergeResult> execute(const Plan& plan, const std::string& out,
                             const ExecuteOptions& options);
+
+struct MergeJob {
+  const Plan* plan;
+  std::string out;
+};
+
+// Do two plans make tensors of the same names and shapes, in the same order?
+bool same_tensors(const Plan& a, const Plan& b);
+
+// Several merges of the same tensors (one at least; each same_tensors() with the first) in one
+// reading of their inputs; models opened once for all plans (OpenedModels) are read once. Each
+// folder is as execute() would leave it, and is restarted like it.
+Result<std::vector<MergeResult>> execute_together(std::span<const MergeJob> jobs,
+                                                  const ExecuteOptions& options);
 
 // The manifest, OUT/hieron.json (schema hieron.manifest/1).
 inline constexpr const char* kManifestName = "hieron.json";

@@ -120,11 +120,11 @@ void Edits::replace(std::string_view part, std::string with) {
 void Edits::set(std::string_view object, std::string_view key, std::string value) {
   if (const auto old = find(object, key)) return replace(*old, std::move(value));
   const auto present = members(object);
-  const std::string member = quoted(key) + ": " + value;
+  const std::string member = fmt::format("{}: {}", quoted(key), value);
   const std::string_view inside = object.substr(object.find('{'));
-  if (present.empty()) return replace(inside, "{\n  " + member + "\n}");
+  if (present.empty()) return replace(inside, fmt::format("{{\n  {}\n}}", member));
   const std::string_view last = present.back().value;
-  replace({last.data() + last.size(), 0}, "," + std::string(lead_of(inside)) + member);
+  replace({last.data() + last.size(), 0}, fmt::format(",{}{}", lead_of(inside), member));
 }
 
 std::string Edits::apply() && {

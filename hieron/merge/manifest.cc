@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 
 #include "hieron/core/hash.h"
@@ -148,21 +149,65 @@ std::string manifest_json(const Plan& plan, std::span<const WrittenFile> files) 
   return manifest.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
+namespace {
+
+std::string quoted(const std::string& text) {
+  return Json(text).dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+// `license:` in the front matter of a model's README.md; nothing if it does not say.
+std::optional<std::string> licence_of(const std::string& folder) {
+  const auto text = read_text((std::filesystem::path(folder) / "README.md").string(), 16u << 20);
+  if (!text || !text->starts_with("---")) return std::nullopt;
+  constexpr std::string_view kKey = "\nlicense:";
+  const size_t at = text->find(kKey), end = text->find("\n---", 3);
+  if (at == std::string::npos || end == std::string::npos || at >= end) return std::nullopt;
+  std::string value = text->substr(at + kKey.size(), text->find('\n', at + 1) - at - kKey.size());
+  std::erase_if(value, [](char c) { return c == ' ' || c == '"' || c == '\'' || c == '\r'; });
+  if (value.empty()) return std::nullopt;
+  return printable(value);
+}
+
+std::set<std::string> licences_of(const Plan& plan) {
+  std::set<std::string> all;
+  for (const PlannedModel& model : plan.models) {
+    if (model.checkpoint->folder.empty()) continue;
+    if (auto licence = licence_of(model.checkpoint->folder)) all.insert(*std::move(licence));
+  }
+  return all;
+}
+
+std::string licence_text(const std::set<std::string>& licences) {
+  if (licences.empty()) {
+    return "The cards of the models name no licence; ask their authors before you share this.\n\n";
+  }
+  std::string list;
+  for (const std::string& licence : licences) list += (list.empty() ? "`" : ", `") + licence + "`";
+  return fmt::format(
+      "Licences of the models, as their cards say: {}. The terms of each hold for "
+      "the merge.\n\n",
+      list);
+}
+
+}  // namespace
+
 std::string model_card(const Plan& plan) {
   std::string card = "---\nbase_model:\n";
-  for (const PlannedModel& model : plan.models) {
-    card += fmt::format(
-        "- {}\n", Json(short_name(model.ref)).dump(-1, ' ', false, Json::error_handler_t::replace));
-  }
+  for (const std::string& parent : plan.parents)
+    card += fmt::format("- {}\n", quoted(short_name(parent)));
+  const std::set<std::string> licences = licences_of(plan);
+  if (licences.size() == 1) card += fmt::format("license: {}\n", quoted(*licences.begin()));
   card += fmt::format(
       "base_model_relation: merge\ntags:\n- merge\n- hieron\n---\n\n# A merge\n\n"
       "Made by hieron {} with the method `{}` ({}) in the arithmetic `{}`. The manifest, "
       "`hieron.json`, lists the "
       "inputs, what became of every tensor, and the SHA-256 of every file; `hieron verify` checks "
       "them.\n\n"
+      "{}"
       "```yaml\n{}{}```\n",
       HIERON_VERSION, plan.method->describe().name, plan.method->describe().citation,
-      plan.arithmetic, public_recipe(plan), plan.recipe.text.ends_with('\n') ? "" : "\n");
+      plan.arithmetic, licence_text(licences), public_recipe(plan),
+      plan.recipe.text.ends_with('\n') ? "" : "\n");
   return card;
 }
 

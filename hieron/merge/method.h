@@ -2,8 +2,8 @@
 // its own work.
 //
 // The frame (plan, walk, executor, replay) does everything else: files, order, memory, dtypes,
-// threads. A method sees one output tensor at a time as a TensorWork: as many passes over its inputs
-// as the formula needs (norms, quantiles), then one that writes.
+// threads. A method sees one output tensor at a time as a TensorWork: as many passes over its
+// inputs as the formula needs (norms, quantiles), then one that writes.
 #pragma once
 
 #include <cstddef>
@@ -28,8 +28,8 @@ enum class ParameterType : uint8_t { kNumber, kBoolean, kInteger, kText };
 struct ParameterInfo {
   std::string_view name;
   ParameterType type;
-  bool per_model;  // given for each model; else once for the merge
-  bool required;   // of every model but the base
+  bool per_model;                  // given for each model; else once for the merge
+  bool required;                   // of every model but the base
   std::optional<double> standard;  // the default
   std::string_view about;
 };
@@ -76,7 +76,7 @@ struct TensorTask {
   std::optional<size_t> base;  // the operand that is the base model, where the method has an origin
   DType out = DType::kBF16;    // what apply() stores
   Arithmetic arithmetic = Arithmetic::kExact;
-  uint64_t seed = 0;  // of random masks
+  uint64_t seed = 0;                                          // of random masks
   std::map<std::string, std::string, std::less<>> text = {};  // parameters that are text: files
 };
 
@@ -94,7 +94,7 @@ struct WorkScratch {
   std::vector<float> f32;
   std::vector<uint64_t> u64;
   std::vector<uint32_t> u32, keys;
-  std::vector<uint8_t> flags;
+  std::vector<uint8_t> flags, masks;
   std::vector<Operand> operands;
 };
 

@@ -64,9 +64,8 @@ std::optional<TensorParameters> ParameterResolver::look_up_all(
       continue;
     }
     for (size_t k = 0; k < sources.size(); ++k) {
-      const auto value =
-          look_up(about.name, {&sources[k]->parameters, &slice.parameters, &recipe_.parameters},
-                  tensor, t);
+      const auto value = look_up(
+          about.name, {&sources[k]->parameters, &slice.parameters, &recipe_.parameters}, tensor, t);
       if (value || about.standard) {
         parameters.per_model[k].emplace(about.name, value ? *value : *about.standard);
       } else if (about.required && k != base) {

@@ -15,8 +15,8 @@
 
 #include "hieron/core/text.h"
 #include "hieron/io/file.h"
-#include "hieron/merge/generation.h"
 #include "hieron/merge/experts.h"
+#include "hieron/merge/generation.h"
 #include "hieron/merge/layers.h"
 #include "hieron/merge/layout.h"
 #include "hieron/merge/parameters.h"
@@ -73,10 +73,13 @@ std::string_view mergekit_name(DType dtype) {
 class Planner {
  public:
   Planner(Recipe recipe, const PlanOptions& options)
-      : options_(options), plan_(std::make_shared<Plan>()),
-        models_(recipe.file, casts_first(options.arithmetic.value_or(recipe.arithmetic.value_or("")))
-                                 ? AdapterArithmetic::kPeft
-                                 : AdapterArithmetic::kExact) {
+      : options_(options),
+        plan_(std::make_shared<Plan>()),
+        models_(recipe.file,
+                casts_first(options.arithmetic.value_or(recipe.arithmetic.value_or("")))
+                    ? AdapterArithmetic::kPeft
+                    : AdapterArithmetic::kExact,
+                options.opened) {
     plan_->recipe = std::move(recipe);
     plan_->method = find_method(plan_->recipe.method);
     plan_->arithmetic = options.arithmetic.value_or(plan_->recipe.arithmetic.value_or("exact"));
@@ -97,6 +100,10 @@ class Planner {
     HIERON_CHECK(arrange_experts());
     HIERON_CHECK(merge_vocabulary());
     plan_->models = models_.all();
+    plan_->parents = options_.parents;
+    if (plan_->parents.empty()) {
+      for (const PlannedModel& model : plan_->models) plan_->parents.push_back(model.ref);
+    }
     learn_layers();
     check_slices();
     if (plan_->problems.empty()) {
@@ -196,8 +203,7 @@ class Planner {
   // The base of a slice, or of the recipe. If it is not among the sources it joins them at the end,
   // as in mergekit, with the layers of the first.
   Status open_base(OpenSlice& open) {
-    const auto& ref =
-        open.slice->base_model ? open.slice->base_model : plan_->recipe.base_model;
+    const auto& ref = open.slice->base_model ? open.slice->base_model : plan_->recipe.base_model;
     if (!ref || plan_->method->describe().base == BaseModel::kUnused) return {};
     HIERON_TRY(open.base, open_model(*ref));
     if (std::ranges::find(open.sources, *open.base, &Operandum::model) != open.sources.end())
@@ -571,8 +577,8 @@ class Planner {
   static std::optional<uint32_t> base_of(const OpenSlice& open,
                                          const std::vector<Candidate>& inputs) {
     if (!open.base) return std::nullopt;
-    const auto at =
-        std::ranges::find_if(inputs, [&](const Candidate& c) { return c.source->model == *open.base; });
+    const auto at = std::ranges::find_if(
+        inputs, [&](const Candidate& c) { return c.source->model == *open.base; });
     if (at == inputs.end()) return std::nullopt;
     return static_cast<uint32_t>(at - inputs.begin());
   }
@@ -726,7 +732,8 @@ class Planner {
     for (const Candidate& input : inputs) wanted_sources_.push_back(input.source->source);
     auto parameters = resolver_->resolve(*open.slice, wanted_sources_, base, name, t);
     if (!parameters) {
-      for (const auto& [parameter, source] : resolver_->missing()) missing(parameter, *source, name);
+      for (const auto& [parameter, source] : resolver_->missing())
+        missing(parameter, *source, name);
     }
     return parameters;
   }
@@ -882,9 +889,10 @@ class Planner {
     const MethodInfo& about = plan_->method->describe();
     if (!about.random && !mergekit_version(plan_->arithmetic)) return;
     if (about.random && !options_.seed && !plan_->recipe.seed_number) {
-      warn_once(fmt::format("{}: {} drops changes at random and the recipe has no seed; 0 is used, "
-                            "and recorded (hieron: {{seed: …}} or --random-seed).",
-                            file(), about.name));
+      warn_once(
+          fmt::format("{}: {} drops changes at random and the recipe has no seed; 0 is used, "
+                      "and recorded (hieron: {{seed: …}} or --random-seed).",
+                      file(), about.name));
     }
     std::vector<PlannedTensor*> drawing;
     for (PlannedTensor& tensor : plan_->tensors) {
@@ -924,7 +932,7 @@ class Planner {
   std::vector<const TensorInfo*> last_found_;  // by slot
   std::vector<const RecipeSource*> wanted_sources_;
   std::shared_ptr<const TensorParameters> sensible_;
-  std::map<DType, Result<Generation>> generations_;  // by working dtype
+  std::map<DType, Result<Generation>> generations_;        // by working dtype
   std::map<std::string, std::string, std::less<>> texts_;  // parameters that are text
   std::set<std::string> said_;
   size_t absent_ = 0;

@@ -34,8 +34,11 @@ struct PlanOptions {
   std::optional<uint64_t> seed = {};      // over the recipe's own
   bool truncate_embeddings = false;       // cut different vocabularies to the shortest
   uint64_t shard_bytes = 5'000'000'000;   // of tensor data; a larger tensor has a shard of its own
-  std::map<std::string, std::shared_ptr<const Checkpoint>> documents = {};  // other documents of the
-                                                                           // recipe's file, by name
+  std::map<std::string, std::shared_ptr<const Checkpoint>> documents =
+      {};                                     // other documents of the
+                                              // recipe's file, by name
+  std::shared_ptr<OpenedModels> opened = {};  // models that several plans share
+  std::vector<std::string> parents = {};      // instead of the models, where these are made too
 };
 
 // One operand of an output tensor. Slots are the columns of the walk: a model has as many as it has
@@ -98,15 +101,16 @@ struct Plan {
   uint64_t seed = 0;       // of random masks
   std::map<std::string, std::string, std::less<>> texts;  // parameters that are text
   std::vector<PlannedModel> models;
-  std::vector<uint32_t> slots;  // slot -> model
+  std::vector<std::string> parents;  // REFs of the models that it is made of, for people
+  std::vector<uint32_t> slots;       // slot -> model
   std::vector<PlannedTensor> tensors;
   std::vector<PlannedShard> shards;
   std::vector<AccountedTensor> accounting;  // by model, then file order
   std::vector<std::string> reasons;
-  uint32_t donor = 0;             // model whose config and tokenizer files are copied
-  std::string config_json;        // the output's; empty if the donor has none
+  uint32_t donor = 0;                          // model whose config and tokenizer files are copied
+  std::string config_json;                     // the output's; empty if the donor has none
   std::vector<TokenizerFile> tokenizer_files;  // the output's; empty: the donor's as they are
-  std::vector<Problem> problems;  // a plan with any cannot be executed
+  std::vector<Problem> problems;               // a plan with any cannot be executed
   std::vector<std::string> warnings;
 
   uint64_t output_bytes() const;  // Σ shard files

@@ -7,10 +7,13 @@
 
 #include "hieron/core/hash.h"
 #include "hieron/core/text.h"
+#include "hieron/io/file.h"
 #include "hieron/merge/plan.h"
 
 namespace hieron {
 namespace {
+
+constexpr uint64_t kMaxParameterFile = 1u << 30;
 
 using Sink = std::function<void(std::string_view)>;
 
@@ -116,17 +119,23 @@ void write_accounting(const Plan& plan, const Sink& out) {
   out("]");
 }
 
+// A file that a parameter names decides the output by what is in it.
+std::string hash_of(const std::string& path) {
+  const auto text = read_text(path, kMaxParameterFile);
+  return text ? to_hex(sha256(*text)) : "";
+}
+
 }  // namespace
 
 std::string Plan::to_json() const {
   std::string text;
   const Sink out = [&text](std::string_view piece) { text += piece; };
-  out(
-      fmt::format("{{\"schema\":\"hieron.plan/"
-                  "1\",\"recipe\":{},\"method\":\"{}\",\"arithmetic\":{},\"donor\":{},"
-                  "\"output_bytes\":{},",
-                  json_text(recipe.file), method->describe().name, json_text(arithmetic), donor,
-                  output_bytes()));
+  out(fmt::format(
+      "{{\"schema\":\"hieron.plan/"
+      "1\",\"recipe\":{},\"method\":\"{}\",\"arithmetic\":{},\"seed\":{},\"donor\":{},"
+      "\"output_bytes\":{},",
+      json_text(recipe.file), method->describe().name, json_text(arithmetic),
+      method->describe().random ? std::to_string(seed) : "null", donor, output_bytes()));
   write_models(*this, true, out);
   out(",");
   write_tensors(*this, out);
@@ -144,6 +153,10 @@ std::string Plan::digest() const {
                   "\"config\":{},\"recipe\":{},",
                   HIERON_VERSION, method->describe().name, json_text(arithmetic), donor,
                   json_text(config_json), json_text(recipe.text)));
+  if (method->describe().random) out(fmt::format("\"seed\":{},", seed));
+  for (const auto& [parameter, path] : texts) {
+    out(fmt::format("{}:{},", json_text(parameter), json_text(hash_of(path))));
+  }
   write_models(*this, false, out);
   out(",");
   write_tensors(*this, out);

@@ -32,7 +32,7 @@ Result<uint32_t> RecipeModels::open(const ModelRef& ref) {
   if (adapted) key += fmt::format("+{}@{}", ref.adapter, ref.adapter_revision);
   const auto [it, fresh] = opened_.try_emplace(key, static_cast<uint32_t>(models_.size()));
   if (!fresh) return it->second;
-  auto checkpoint = open_files(ref, opened);
+  auto checkpoint = open_once(ref, opened, key);
   if (!checkpoint) {
     Error error = checkpoint.error();
     error.sentence = fmt::format("{}, line {}: {}", file_, ref.line, error.sentence);
@@ -40,6 +40,18 @@ Result<uint32_t> RecipeModels::open(const ModelRef& ref) {
   }
   models_.push_back({ref.text, *std::move(checkpoint)});
   return it->second;
+}
+
+Result<std::shared_ptr<const Checkpoint>> RecipeModels::open_once(const ModelRef& ref,
+                                                                  const std::string& path,
+                                                                  const std::string& key) const {
+  if (!shared_) return open_files(ref, path);
+  // Under each arithmetic an adapted model is another one.
+  auto& known = (*shared_)[fmt::format("{}:{}", static_cast<int>(adapters_), key)];
+  if (!known) {
+    HIERON_TRY(known, open_files(ref, path));
+  }
+  return known;
 }
 
 Result<std::shared_ptr<const Checkpoint>> RecipeModels::open_files(const ModelRef& ref,

@@ -22,12 +22,16 @@ struct PlannedModel {
   std::shared_ptr<const Checkpoint> checkpoint;
 };
 
+// Models that several recipes share, by what they are opened from. One caller at a time.
+using OpenedModels = std::map<std::string, std::shared_ptr<const Checkpoint>>;
+
 class RecipeModels {
  public:
-  // `file`: the recipe's, where relative paths start. `adapters`: how adapters are added.
-  explicit RecipeModels(std::string file,
-                        AdapterArithmetic adapters = AdapterArithmetic::kExact)
-      : file_(std::move(file)), adapters_(adapters) {}
+  // `file`: the recipe's, where relative paths start. `adapters`: how adapters are added. `shared`:
+  // what other recipes have opened, and what this one adds to it.
+  explicit RecipeModels(std::string file, AdapterArithmetic adapters = AdapterArithmetic::kExact,
+                        std::shared_ptr<OpenedModels> shared = nullptr)
+      : file_(std::move(file)), adapters_(adapters), shared_(std::move(shared)) {}
 
   // A model that is another document of the recipe's file, under the document's name.
   void provide(const std::string& document, std::shared_ptr<const Checkpoint> checkpoint) {
@@ -42,12 +46,15 @@ class RecipeModels {
 
  private:
   std::string locate(std::initializer_list<std::string_view> candidates) const;
+  Result<std::shared_ptr<const Checkpoint>> open_once(const ModelRef& ref, const std::string& path,
+                                                      const std::string& key) const;
   Result<std::shared_ptr<const Checkpoint>> open_files(const ModelRef& ref,
                                                        const std::string& path) const;
   Result<uint32_t> open_document(const ModelRef& ref);
 
   const std::string file_;
   const AdapterArithmetic adapters_;
+  const std::shared_ptr<OpenedModels> shared_;
   std::map<std::string, std::shared_ptr<const Checkpoint>> documents_;
   std::vector<PlannedModel> models_;
   std::map<std::string, uint32_t> opened_;  // canonical path -> model

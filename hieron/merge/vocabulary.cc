@@ -79,9 +79,9 @@ class VocabularyMerger {
     }
     const TokenOptions token_options{.replay = options_.replay,
                                      .keep_padding = !options_.replay.has_value()};
-    HIERON_TRY(const TokenPlan plan,
-               located(plan_tokens(wanted, token_models, options_.donor, token_options),
-                       wanted.line));
+    HIERON_TRY(
+        const TokenPlan plan,
+        located(plan_tokens(wanted, token_models, options_.donor, token_options), wanted.line));
     HIERON_TRY(result_.checkpoints, reindexed(checkpoints, plan, recipe_.dtype));
     HIERON_TRY(result_.files, tokenizer_files(plan));
     result_.rows = plan.rows;
@@ -130,9 +130,9 @@ class VocabularyMerger {
                  open_tokenizer(checkpoint.folder));
       inputs.push_back(tokenizer ? tokenizer->chat_template() : std::nullopt);
     }
-    HIERON_TRY(const std::optional<std::string> text,
-               located(chat_template_of(*recipe_.chat_template, inputs),
-                       recipe_.chat_template_line));
+    HIERON_TRY(
+        const std::optional<std::string> text,
+        located(chat_template_of(*recipe_.chat_template, inputs), recipe_.chat_template_line));
     if (!text) return {};
     if (result_.files.empty()) {
       const std::string& folder = models_.all()[options_.donor].checkpoint->folder;

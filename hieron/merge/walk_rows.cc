@@ -1,32 +1,42 @@
 #include "hieron/merge/walk_rows.h"
 
-#include <limits>
-
 namespace hieron {
+namespace {
 
-WalkRows walk_rows(const Plan& plan, uint32_t first, uint32_t count) {
-  constexpr uint32_t kUnused = std::numeric_limits<uint32_t>::max();
-  WalkRows out;
-  std::vector<uint32_t> column(plan.slots.size(), kUnused);
-  for (uint32_t i = first; i < first + count; ++i) {
-    for (const PlannedInput& input : plan.tensors[i].inputs) {
-      if (column[input.slot] != kUnused) continue;
-      column[input.slot] = static_cast<uint32_t>(out.models.size());
-      out.models.push_back(plan.models[plan.slots[input.slot]].checkpoint.get());
-    }
+// The column of a model that has this tensor in the row, or none yet.
+uint32_t column_of(const PlannedInput& input, const Checkpoint* model,
+                   std::vector<const Checkpoint*>& models, Row& row) {
+  for (uint32_t c = 0; c < models.size(); ++c) {
+    if (models[c] != model) continue;
+    if (c >= row.views.size() || !row.views[c] || row.views[c]->tensor == input.tensor) return c;
   }
+  models.push_back(model);
+  return static_cast<uint32_t>(models.size() - 1);
+}
+
+}  // namespace
+
+WalkRows walk_rows(std::span<const Plan* const> plans, uint32_t first, uint32_t count) {
+  WalkRows out;
+  out.columns.resize(plans.size());
   for (uint32_t i = first; i < first + count; ++i) {
-    const PlannedTensor& tensor = plan.tensors[i];
-    Row row{tensor.name, tensor.shape(), tensor.elements, {}};
-    row.views.resize(out.models.size());
-    std::vector<uint32_t> inputs;
-    for (const PlannedInput& input : tensor.inputs) {
-      row.views[column[input.slot]] = TensorView{input.tensor, 0};
-      inputs.push_back(column[input.slot]);
+    const PlannedTensor& lead = plans.front()->tensors[i];
+    Row row{lead.name, lead.shape(), lead.elements, {}};
+    for (size_t p = 0; p < plans.size(); ++p) {
+      const Plan& plan = *plans[p];
+      std::vector<uint32_t> columns;
+      for (const PlannedInput& input : plan.tensors[i].inputs) {
+        const Checkpoint* model = plan.models[plan.slots[input.slot]].checkpoint.get();
+        const uint32_t column = column_of(input, model, out.models, row);
+        if (row.views.size() <= column) row.views.resize(column + 1);
+        row.views[column] = TensorView{input.tensor, 0};
+        columns.push_back(column);
+      }
+      out.columns[p].push_back(std::move(columns));
     }
     out.rows.push_back(std::move(row));
-    out.input_models.push_back(std::move(inputs));
   }
+  for (Row& row : out.rows) row.views.resize(out.models.size());
   return out;
 }
 

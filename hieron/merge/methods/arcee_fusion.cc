@@ -1,11 +1,12 @@
-// Only the important changes of one model: those far out in the distribution of their size times how
-// much their row changed.   mergekit "arcee_fusion" (Arcee 2024).
+// Only the important changes of one model: those far out in the distribution of their size times
+// how much their row changed.   mergekit "arcee_fusion" (Arcee 2024).
 //
-//   s = |x − b|·KL(softmax(x_row) + 1e-8 ‖ softmax(b_row) + 1e-8);   out = x where s >= q50 + 1.5·(q75 − q25) of s, else b
+//   s = |x − b|·KL(softmax(x_row) + 1e-8 ‖ softmax(b_row) + 1e-8);   out = x where s >= q50
+//   + 1.5·(q75 − q25) of s, else b
 //
-// Rows are those of the last dimension; quantiles q are the sorted scores (f32) at trunc(q·(n − 1)), of
-// all elements. (mergekit takes a random million, and stores f32 beside a config that says otherwise.)
-// Trace: elements equal to the base, or to the model; never between.
+// Rows are those of the last dimension; quantiles q are the sorted scores (f32) at trunc(q·(n −
+// 1)), of all elements. (mergekit takes a random million, and stores f32 beside a config that says
+// otherwise.) Trace: elements equal to the base, or to the model; never between.
 #include <algorithm>
 #include <array>
 #include <bit>
@@ -128,8 +129,9 @@ class ArceeFusion final : public Method {
     static const MethodInfo about{
         .name = "arcee_fusion",
         .summary = "only the important changes of one model",
-        .formula = "s = |x − b|·KL(softmax(x_row) ‖ softmax(b_row)); out = x where s >= q50 + "
-                   "1.5·(q75 − q25), else b",
+        .formula =
+            "s = |x − b|·KL(softmax(x_row) ‖ softmax(b_row)); out = x where s >= q50 + "
+            "1.5·(q75 − q25), else b",
         .citation = "Arcee, 2024; mergekit (arXiv 2403.13257)",
         .parameters = {},
         .min_models = 1,

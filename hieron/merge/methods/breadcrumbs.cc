@@ -15,17 +15,22 @@ namespace {
 
 constexpr std::array<ParameterInfo, 7> kParameters{{
     {"weight", ParameterType::kNumber, true, true, std::nullopt, "factor of this model's changes"},
-    {"density", ParameterType::kNumber, true, false, 1.0, "share of this model's changes that is kept"},
-    {"gamma", ParameterType::kNumber, true, false, 0.01, "share of the largest changes that is dropped"},
+    {"density", ParameterType::kNumber, true, false, 1.0,
+     "share of this model's changes that is kept"},
+    {"gamma", ParameterType::kNumber, true, false, 0.01,
+     "share of the largest changes that is dropped"},
     {"lambda", ParameterType::kNumber, false, false, 1.0, "factor of the merged changes"},
     {"normalize", ParameterType::kBoolean, false, false, 0.0, "divide by the sum of the weights"},
-    {"rescale", ParameterType::kBoolean, false, false, 0.0, "give what is kept the L1 norm of the whole"},
-    {"int8_mask", ParameterType::kBoolean, false, false, 0.0, "no effect: mergekit saves memory with it"},
+    {"rescale", ParameterType::kBoolean, false, false, 0.0,
+     "give what is kept the L1 norm of the whole"},
+    {"int8_mask", ParameterType::kBoolean, false, false, 0.0,
+     "no effect: mergekit saves memory with it"},
 }};
 
 class Breadcrumbs final : public Method {
  public:
-  Breadcrumbs(const MethodInfo& about, bool elect) : about_(about), rules_{Sparsify::kOutliers, elect} {}
+  Breadcrumbs(const MethodInfo& about, bool elect)
+      : about_(about), rules_{Sparsify::kOutliers, elect} {}
 
   const MethodInfo& describe() const override { return about_; }
   std::optional<std::string> check(const TensorTask& task) const override {
@@ -43,30 +48,37 @@ class Breadcrumbs final : public Method {
 }  // namespace
 
 const Method& breadcrumbs() {
-  static const Breadcrumbs method({
-      .name = "breadcrumbs",
-      .summary = "the large changes without the largest, added",
-      .formula = "drop the largest gamma·n of |d_k|, keep the next density·n; out = b + λ·Σ w_k·d_k / D",
-      .citation = "Davari and Belilovsky, Model breadcrumbs, ECCV 2024 (arXiv 2312.06795)",
-      .parameters = kParameters,
-      .min_models = 1,
-      .max_models = 255,
-      .base = BaseModel::kRequired,
-  }, false);
+  static const Breadcrumbs method(
+      {
+          .name = "breadcrumbs",
+          .summary = "the large changes without the largest, added",
+          .formula = "drop the largest gamma·n of |d_k|, keep the next density·n; out = b + λ·Σ "
+                     "w_k·d_k / D",
+          .citation = "Davari and Belilovsky, Model breadcrumbs, ECCV 2024 (arXiv 2312.06795)",
+          .parameters = kParameters,
+          .min_models = 1,
+          .max_models = 255,
+          .base = BaseModel::kRequired,
+      },
+      false);
   return method;
 }
 
 const Method& breadcrumbs_ties() {
-  static const Breadcrumbs method({
-      .name = "breadcrumbs_ties",
-      .summary = "the large changes without the largest, sign by majority",
-      .formula = "drop the largest gamma·n of |d_k|, keep the next density·n; s = Σ w_k·d_k; out = b + λ·Σ_{sign = s} w_k·d_k / D",
-      .citation = "Davari and Belilovsky, ECCV 2024 (arXiv 2312.06795), with the election of TIES",
-      .parameters = kParameters,
-      .min_models = 1,
-      .max_models = 255,
-      .base = BaseModel::kRequired,
-  }, true);
+  static const Breadcrumbs method(
+      {
+          .name = "breadcrumbs_ties",
+          .summary = "the large changes without the largest, sign by majority",
+          .formula = "drop the largest gamma·n of |d_k|, keep the next density·n; s = Σ w_k·d_k; "
+                     "out = b + λ·Σ_{sign = s} w_k·d_k / D",
+          .citation =
+              "Davari and Belilovsky, ECCV 2024 (arXiv 2312.06795), with the election of TIES",
+          .parameters = kParameters,
+          .min_models = 1,
+          .max_models = 255,
+          .base = BaseModel::kRequired,
+      },
+      true);
   return method;
 }
 

@@ -46,16 +46,15 @@ class DeltaArrays {
     const std::vector<const double*> values(values_.begin(), values_.end()),
         coefficients(coefficients_.begin(), coefficients_.end()),
         weights(weights_.begin(), weights_.end());
-    round_delta({base_, values, coefficients,
-                 divided ? std::span<const double* const>(weights)
-                         : std::span<const double* const>()},
-                out_dtype, out, count_, scratch_.blend.f64);
+    round_delta(
+        {base_, values, coefficients,
+         divided ? std::span<const double* const>(weights) : std::span<const double* const>()},
+        out_dtype, out, count_, scratch_.blend.f64);
   }
 
  private:
   void read(const Operand& operand, size_t first, double* into) const {
-    decode(operand.dtype,
-           operand.data + first * static_cast<size_t>(info(operand.dtype).bits) / 8,
+    decode(operand.dtype, operand.data + first * static_cast<size_t>(info(operand.dtype).bits) / 8,
            std::span(into, count_));
   }
 

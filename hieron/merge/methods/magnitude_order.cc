@@ -153,8 +153,8 @@ void MagnitudeOrder::settle_counted() {
     size_t bin = kBins;
     while (before + bins_[bin - 1] < border.position) before += bins_[--bin];
     --bin;
-    auto at = std::ranges::find_if(
-        counted_, [&](const Counted& c) { return c.key >> kBinShift == bin; });
+    auto at =
+        std::ranges::find_if(counted_, [&](const Counted& c) { return c.key >> kBinShift == bin; });
     while (before + at->count < border.position) before += (at++)->count;
     border.key = at->key;
     border.leaf = at->leaf;

@@ -1,6 +1,6 @@
-// The elements of a tensor in the order of their magnitudes: larger first, equal ones by lower index.
-// Finds the borders at given positions of this order in at most two passes, without sorting and
-// without holding the tensor.
+// The elements of a tensor in the order of their magnitudes: larger first, equal ones by lower
+// index. Finds the borders at given positions of this order in at most two passes, without sorting
+// and without holding the tensor.
 #pragma once
 
 #include <atomic>
@@ -26,8 +26,8 @@ class MagnitudeOrder {
   MagnitudeOrder(uint64_t elements, double share_of_nonzero);
 
   bool wants_pass() const { return stage_ != Stage::kKnown; }
-  // Keys of elements from `first` on: whole leaves of kLeaf elements (the last may be shorter), unless
-  // only key_at() is asked for. Thread-safe.
+  // Keys of elements from `first` on: whole leaves of kLeaf elements (the last may be shorter),
+  // unless only key_at() is asked for. Thread-safe.
   void look(uint64_t first, std::span<const uint32_t> keys, WorkScratch& scratch);
   void end_pass();
 
@@ -54,9 +54,7 @@ class MagnitudeOrder {
   };
 
   void place_by_share();
-  static bool trivial(const Border& border) {
-    return border.position == 0;
-  }
+  static bool trivial(const Border& border) { return border.position == 0; }
   void keep(uint64_t first, std::span<const uint32_t> keys);
   void count_bins(std::span<const uint32_t> keys, WorkScratch& scratch);
   void count_leaves(uint64_t first, std::span<const uint32_t> keys, WorkScratch& scratch);

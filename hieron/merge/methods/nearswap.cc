@@ -1,7 +1,8 @@
 // The base moves towards the model by at most t: near weights are swapped, far ones shifted.
 // mergekit "nearswap" (alchemonaut 2024).
 //
-//   w = clamp(t / |x − b|, 0, 1);  out = (1 − w)·b + w·x,  that is: x where |x − b| <= t, else b ± t
+//   w = clamp(t / |x − b|, 0, 1);  out = (1 − w)·b + w·x,  that is: x where |x − b| <= t, else b ±
+//   t
 //
 // mergekit takes |x − b| for 1e-6 where it is less; here it is what it is.
 // Trace: elements equal to the model, or at the distance t from the base.

@@ -17,8 +17,8 @@
 namespace hieron {
 namespace {
 
-constexpr ParameterInfo kEpsilon{"epsilon", ParameterType::kNumber, false,
-                                 false,     1e-5,                   "changes up to this size count as none"};
+constexpr ParameterInfo kEpsilon{
+    "epsilon", ParameterType::kNumber, false, false, 1e-5, "changes up to this size count as none"};
 constexpr std::array<ParameterInfo, 1> kParameters{kEpsilon};
 constexpr std::array<ParameterInfo, 3> kPlusParameters{{
     kEpsilon,
@@ -70,8 +70,7 @@ class RamWork final : public TensorWork {
       for (size_t i = 0; i < n; ++i) {
         const size_t changed = mark(arrays, i);
         for (size_t m = 0; m < arrays.models(); ++m) {
-          arrays.coefficient(m, i) =
-              arrays.weight(m, i) * (changed == 1 ? counts_[m].factor : 1);
+          arrays.coefficient(m, i) = arrays.weight(m, i) * (changed == 1 ? counts_[m].factor : 1);
         }
       }
       arrays.round(true, out_, out + first * width);

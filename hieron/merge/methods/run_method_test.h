@@ -24,7 +24,8 @@ struct StoredValues {
 };
 
 // The merged tensor. `inputs` in input order; `task` says parameters, base, out; shape as given, or
-// one row. `cut`: elements a piece, in the order of the tensor or (`backwards`) the other way round.
+// one row. `cut`: elements a piece, in the order of the tensor or (`backwards`) the other way
+// round.
 inline std::vector<double> run_method(const Method& method, TensorTask task,
                                       const std::vector<StoredValues>& inputs, uint64_t cut = 0,
                                       bool backwards = false) {

@@ -1,8 +1,10 @@
 // Select, calculate, erase: the elements in which the models disagree most, weights from the energy
-// of their changes, and only the sign of the majority.   Wan et al. 2024 (FuseChat); mergekit "sce".
+// of their changes, and only the sign of the majority.   Wan et al. 2024 (FuseChat); mergekit
+// "sce".
 //
-//   select the elements of the largest Var_k(d_k): a share select_topk of those where it is not zero
-//   w_k = mean(d_k²) / Σ_j mean(d_j²);   out = b + Σ w_k·d_k / Σ w_k over the k whose sign is that of Σ d_k
+//   select the elements of the largest Var_k(d_k): a share select_topk of those where it is not
+//   zero w_k = mean(d_k²) / Σ_j mean(d_j²);   out = b + Σ w_k·d_k / Σ w_k over the k whose sign is
+//   that of Σ d_k
 //
 // mergekit takes equal weights where Σ mean(d²) < 1e-6, which holds for most fine-tunes; here only
 // where it is zero. Variances are compared as f32, equal ones by lower element index.
@@ -148,9 +150,11 @@ class Sce final : public Method {
   const MethodInfo& describe() const override {
     static const MethodInfo about{
         .name = "sce",
-        .summary = "where the models disagree most, by the energy of their changes, sign by majority",
-        .formula = "select by Var(d_k); w_k = mean(d_k²)/Σ mean(d_j²); out = b + Σ_{sign = Σd} "
-                   "w_k·d_k / Σ_{sign = Σd} w_k",
+        .summary =
+            "where the models disagree most, by the energy of their changes, sign by majority",
+        .formula =
+            "select by Var(d_k); w_k = mean(d_k²)/Σ mean(d_j²); out = b + Σ_{sign = Σd} "
+            "w_k·d_k / Σ_{sign = Σd} w_k",
         .citation = "Wan et al., FuseChat, 2024 (arXiv 2408.07990)",
         .parameters = kParameters,
         .min_models = 1,

@@ -3,8 +3,8 @@
 //
 //   out = b + λ·Σ w_k·(x_k − b) / D,   D = Σ w_k if normalize, else 1
 //
-// Trace: a weighted sum of the models and the base whose weights sum to one (normalize: 1 − λ of the
-// base).
+// Trace: a weighted sum of the models and the base whose weights sum to one (normalize: 1 − λ of
+// the base).
 #include <array>
 
 #include "hieron/kernels/exact_sum.h"
@@ -16,7 +16,8 @@ namespace hieron {
 namespace {
 
 constexpr std::array<ParameterInfo, 3> kParameters{{
-    {"weight", ParameterType::kNumber, true, true, std::nullopt, "factor of this model's difference"},
+    {"weight", ParameterType::kNumber, true, true, std::nullopt,
+     "factor of this model's difference"},
     {"lambda", ParameterType::kNumber, false, false, 1.0, "factor of the sum of the differences"},
     {"normalize", ParameterType::kBoolean, false, false, 0.0, "divide by the sum of the weights"},
 }};
@@ -28,8 +29,9 @@ class TaskArithmetic final : public Method {
         .name = "task_arithmetic",
         .summary = "weighted differences from a base, added to it",
         .formula = "out = b + λ·Σ w_k·(x_k − b) / D,  D = Σ w_k if normalize, else 1",
-        .citation = "Ilharco et al., Editing models with task arithmetic, ICLR 2023 (arXiv "
-                    "2212.04089)",
+        .citation =
+            "Ilharco et al., Editing models with task arithmetic, ICLR 2023 (arXiv "
+            "2212.04089)",
         .parameters = kParameters,
         .min_models = 1,
         .max_models = 255,

@@ -62,8 +62,8 @@ struct AbsoluteSums {
 };
 
 struct Coefficients {
-  HIERON_INLINE void operator()(const uint8_t* __restrict keep, double factor,
-                                double* __restrict c, size_t n) const {
+  HIERON_INLINE void operator()(const uint8_t* __restrict keep, double factor, double* __restrict c,
+                                size_t n) const {
     for (size_t i = 0; i < n; ++i) c[i] = keep[i] ? factor : 0;
   }
 };
@@ -102,6 +102,8 @@ class TaskVectorWork final : public TensorWork {
         lambda_(value_of(task.parameters->global, "lambda", 1)),
         normalize_(value_of(task.parameters->global, "normalize", 0) != 0),
         rescale_(value_of(task.parameters->global, "rescale", 0) != 0) {
+    hold_masks_ =
+        rules_.sparsify == Sparsify::kRanked && elements_ * (task.inputs.size() - 1) <= rules_.most_masks;
     for (size_t k = 0; k < task.inputs.size(); ++k) {
       if (k != base_) add_model(task, k);
     }
@@ -114,9 +116,7 @@ class TaskVectorWork final : public TensorWork {
   uint64_t grain() const override {
     return rules_.sparsify == Sparsify::kRanked ? (kLeaf + row_ - 1) / row_ * row_ : kLeaf;
   }
-  uint64_t held() const override {
-    return rules_.sparsify == Sparsify::kRanked ? elements_ * models_.size() : 0;
-  }
+  uint64_t held() const override { return hold_masks_ ? elements_ * models_.size() : 0; }
   bool wants_pass() const override { return orders_wanted() || sums_wanted_; }
 
   void look(const Piece& piece, WorkScratch& scratch) override {
@@ -146,9 +146,15 @@ class TaskVectorWork final : public TensorWork {
 
   void apply(const Piece& piece, std::byte* out, WorkScratch& scratch) const override {
     const size_t width = static_cast<size_t>(info(out_).bits) / 8;
-    for (size_t first = 0; first < piece.count; first += kLeaf) {
-      apply_leaf(piece, first, std::min<size_t>(kLeaf, piece.count - first), out + first * width,
-                 scratch);
+    const bool draws = rules_.sparsify == Sparsify::kRanked && !hold_masks_;
+    const size_t rows = draws ? grain() : piece.count;  // elements whose masks are drawn at a time
+    for (size_t block = 0; block < piece.count; block += rows) {
+      const size_t end = std::min<size_t>(block + rows, piece.count);
+      if (draws) draw_masks(piece, block, end - block, scratch);
+      for (size_t first = block; first < end; first += kLeaf) {
+        const size_t n = std::min<size_t>(kLeaf, end - first);
+        apply_leaf(piece, first, n, first - block, out + first * width, scratch);
+      }
     }
   }
 
@@ -161,7 +167,7 @@ class TaskVectorWork final : public TensorWork {
     bool sparse;
     std::optional<MagnitudeOrder> order;
     std::optional<RandomMask> random;
-    std::vector<uint8_t> kept;  // kRanked: a byte an element, once known
+    std::vector<uint8_t> kept;  // kRanked, if masks are held: a byte an element, once known
   };
 
   void add_model(const TensorTask& task, size_t k) {
@@ -179,8 +185,8 @@ class TaskVectorWork final : public TensorWork {
     switch (rules_.sparsify) {
       case Sparsify::kMagnitude:
         // A density above zero keeps one element at least.
-        model.order.emplace(elements_, std::vector{model.density > 0 ? std::max<uint64_t>(1, kept)
-                                                                     : 0});
+        model.order.emplace(elements_,
+                            std::vector{model.density > 0 ? std::max<uint64_t>(1, kept) : 0});
         break;
       case Sparsify::kOutliers: {
         const auto top = static_cast<uint64_t>(value_of(given, "gamma", 0.01) * n);
@@ -191,7 +197,7 @@ class TaskVectorWork final : public TensorWork {
       case Sparsify::kRandom:
       case Sparsify::kRanked:
         model.random.emplace(task.seed, task.name, k);
-        if (rules_.sparsify == Sparsify::kRanked) model.kept.resize(elements_);
+        if (hold_masks_) model.kept.resize(elements_);
         break;
       case Sparsify::kNone:
         break;
@@ -243,29 +249,48 @@ class TaskVectorWork final : public TensorWork {
         if (!model.sparse) continue;
         const Operand& operand = piece.operands[model.operand];
         decode(operand.dtype, at(operand, first), x);
-        choose_ranked(model, piece.first + first, x, base, scratch);
-        choose(model, piece.first + first, x, base, scratch.flags.data(), scratch);
+        uint8_t* flags = scratch.flags.data();
+        if (rules_.sparsify == Sparsify::kRanked) {
+          if (hold_masks_) flags = model.kept.data() + piece.first + first;
+          choose_ranked(model, piece.first + first, x, base, flags, scratch);
+        } else {
+          choose(model, piece.first + first, x, base, flags, scratch);
+        }
         run(best_isa(), AbsoluteSums{}, static_cast<const double*>(x.data()),
-            static_cast<const double*>(base.data()),
-            static_cast<const uint8_t*>(scratch.flags.data()), count, &figures[2 * m]);
+            static_cast<const double*>(base.data()), static_cast<const uint8_t*>(flags), count,
+            &figures[2 * m]);
       }
     });
   }
 
-  // Draws the mask of whole rows by their ranks, into model.kept.
-  void choose_ranked(Model& model, uint64_t first, std::span<const double> x,
-                     std::span<const double> base, WorkScratch& scratch) const {
-    if (rules_.sparsify != Sparsify::kRanked) return;
+  // Draws the mask of whole rows by their ranks.
+  void choose_ranked(const Model& model, uint64_t first, std::span<const double> x,
+                     std::span<const double> base, uint8_t* keep, WorkScratch& scratch) const {
     scratch.keys.resize(std::max(scratch.keys.size(), x.size()));
     run(best_isa(), Keys{}, x.data(), base.data(), scratch.keys.data(), x.size());
     for (size_t i = 0; i < x.size(); i += row_) {
       const size_t n = std::min<size_t>(row_, x.size() - i);
       model.random->choose_ranked(first + i, std::span(scratch.keys).subspan(i, n), model.density,
-                                  model.epsilon, model.kept.data() + first + i, scratch);
+                                  model.epsilon, keep + i, scratch);
     }
   }
 
-  // flags[i] = 1 where the model keeps its change.
+  // Of whole rows, for each model, one behind another in scratch.masks.
+  void draw_masks(const Piece& piece, size_t first, size_t n, WorkScratch& scratch) const {
+    scratch.masks.resize(std::max<size_t>(scratch.masks.size(), grain() * models_.size()));
+    scratch.f64.resize(std::max<size_t>(scratch.f64.size(), 2 * n));
+    const std::span<double> base(scratch.f64.data(), n), x(scratch.f64.data() + n, n);
+    decode(piece.operands[base_].dtype, at(piece.operands[base_], first), base);
+    for (size_t m = 0; m < models_.size(); ++m) {
+      if (!models_[m].sparse) continue;
+      const Operand& operand = piece.operands[models_[m].operand];
+      decode(operand.dtype, at(operand, first), x);
+      choose_ranked(models_[m], piece.first + first, x, base, scratch.masks.data() + m * grain(),
+                    scratch);
+    }
+  }
+
+  // flags[i] = 1 where the model keeps its change; not for ranked ones whose masks are not held.
   void choose(const Model& model, uint64_t first, std::span<const double> x,
               std::span<const double> base, uint8_t* flags, WorkScratch& scratch) const {
     const size_t n = x.size();
@@ -279,7 +304,8 @@ class TaskVectorWork final : public TensorWork {
       scratch.keys.resize(std::max(scratch.keys.size(), n));
       run(best_isa(), Keys{}, x.data(), base.data(), scratch.keys.data(), n);
       const auto keys = std::span<const uint32_t>(scratch.keys).first(n);
-      if (rules_.sparsify == Sparsify::kMagnitude) return model.order->before(0, first, keys, flags);
+      if (rules_.sparsify == Sparsify::kMagnitude)
+        return model.order->before(0, first, keys, flags);
       std::array<uint8_t, kLeaf> outliers;
       model.order->before(0, first, keys, outliers.data());
       model.order->before(1, first, keys, flags);
@@ -287,8 +313,9 @@ class TaskVectorWork final : public TensorWork {
     }
   }
 
-  // base, then x, c and (if normalized) w of each model, then two arrays for the election.
-  void apply_leaf(const Piece& piece, size_t first, size_t n, std::byte* out,
+  // base, then x, c and (if normalized) w of each model, then two arrays for the election. `drawn`:
+  // where the leaf's masks are in those of draw_masks().
+  void apply_leaf(const Piece& piece, size_t first, size_t n, size_t drawn, std::byte* out,
                   WorkScratch& scratch) const {
     const size_t models = models_.size(), arrays = 3 + (normalize_ ? 3 : 2) * models;
     scratch.f64.resize(std::max(scratch.f64.size(), arrays * n));
@@ -299,13 +326,18 @@ class TaskVectorWork final : public TensorWork {
     decode(piece.operands[base_].dtype, at(piece.operands[base_], first), std::span(base, n));
     std::vector<const double*> x, c, w;
     std::vector<double*> coefficients;
-    for (const Model& model : models_) {
+    for (size_t m = 0; m < models; ++m) {
+      const Model& model = models_[m];
       double *value = take(), *own = take();
       const Operand& operand = piece.operands[model.operand];
       decode(operand.dtype, at(operand, first), std::span(value, n));
-      choose(model, piece.first + first, {value, n}, {base, n}, scratch.flags.data(), scratch);
-      run(best_isa(), Coefficients{}, static_cast<const uint8_t*>(scratch.flags.data()),
-          model.factor, own, n);
+      const uint8_t* flags = scratch.flags.data();
+      if (model.sparse && rules_.sparsify == Sparsify::kRanked && !hold_masks_) {
+        flags = scratch.masks.data() + m * grain() + drawn;
+      } else {
+        choose(model, piece.first + first, {value, n}, {base, n}, scratch.flags.data(), scratch);
+      }
+      run(best_isa(), Coefficients{}, flags, model.factor, own, n);
       x.push_back(value);
       c.push_back(own);
       coefficients.push_back(own);
@@ -356,6 +388,7 @@ class TaskVectorWork final : public TensorWork {
   const double lambda_;
   const bool normalize_, rescale_;
   std::deque<Model> models_;  // not movable: they hold counters that several threads add to
+  bool hold_masks_ = false;   // else they are drawn twice: for the sums, and to apply them
   bool sums_wanted_ = false;
   std::optional<LeafSums> sums_;
 };
@@ -381,8 +414,9 @@ std::optional<std::string> check_task_vectors(const TensorTask& task, TaskVector
     const double epsilon = value_of(given, "epsilon", 0.15);
     if (rules.sparsify == Sparsify::kRanked && density < 1 &&
         (density - epsilon < 0 || density + epsilon > 1)) {
-      return fmt::format("density {} ± epsilon {} leaves the range from 0 to 1; make epsilon smaller",
-                         density, epsilon);
+      return fmt::format(
+          "density {} ± epsilon {} leaves the range from 0 to 1; make epsilon smaller", density,
+          epsilon);
     }
     const double gamma = value_of(given, "gamma", 0.01);
     if (rules.sparsify == Sparsify::kOutliers && (gamma < 0 || gamma > 1)) {

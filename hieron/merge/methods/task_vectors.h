@@ -1,9 +1,10 @@
 // What all methods that merge differences from a base share: which changes are kept, whether their
 // signs are put to the vote, how they are added up.
 //
-//   d_k = x_k − b;  k keeps some elements of d_k (Sparsify);  f_k = Σ|d_k| / Σ|kept d_k| if rescale, else 1
-//   v_k = w_k·f_k·d_k where kept;  election: s = Σ v_k, and only v_k of the sign of s (+ if s = 0) stay
-//   out = b + λ·Σ v_k / D,   D = Σ w_k (with an election: of those that stay; 0 counts as 1) if normalize, else 1
+//   d_k = x_k − b;  k keeps some elements of d_k (Sparsify);  f_k = Σ|d_k| / Σ|kept d_k| if
+//   rescale, else 1 v_k = w_k·f_k·d_k where kept;  election: s = Σ v_k, and only v_k of the sign of
+//   s (+ if s = 0) stay out = b + λ·Σ v_k / D,   D = Σ w_k (with an election: of those that stay; 0
+//   counts as 1) if normalize, else 1
 //
 // Ilharco et al. 2023 (task arithmetic), Yadav et al. 2023 (TIES), Yu et al. 2024 (DARE), Deep et
 // al. 2024 (DELLA), Davari and Belilovsky 2024 (breadcrumbs); D, f and the order of steps as in
@@ -31,6 +32,8 @@ enum class Sparsify : uint8_t {
 struct TaskVectorRules {
   Sparsify sparsify = Sparsify::kNone;
   bool elect = false;
+  // kRanked: bytes that the masks of one tensor may take; larger ones are drawn twice.
+  uint64_t most_masks = 64u << 20;
 };
 
 std::unique_ptr<TensorWork> task_vector_work(const TensorTask& task, TaskVectorRules rules);

@@ -133,8 +133,9 @@ TEST(Ties, KeepsTheLargestChangesAndElectsASign) {
 
 TEST(Ties, CountsSmallTensorsLikeLargeOnes) {
   const Family family(5000, 2);
-  const TensorTask task = task_of({{{"weight", 1}, {"density", 0.5}}, {{"weight", 1}, {"density", 0.5}}},
-                                  {{"normalize", 1}}, DType::kBF16);
+  const TensorTask task =
+      task_of({{{"weight", 1}, {"density", 0.5}}, {{"weight", 1}, {"density", 0.5}}},
+              {{"normalize", 1}}, DType::kBF16);
   const Keep keep{ranked(family, 0, 0, 2500), ranked(family, 1, 0, 2500)};
   EXPECT_EQ(different(run_method(ties(), task, family.inputs(), 4096),
                       expected(family, keep, {.weights = {1, 1}, .normalize = true, .elect = true},
@@ -150,18 +151,17 @@ TEST(Ties, DoesNotDependOnTheOrderOfTheModels) {
   const auto made =
       run_method(ties(), task_of(models, {{"normalize", 1}}, DType::kBF16), family.inputs());
   std::swap(family.changed[0], family.changed[2]);
-  EXPECT_EQ(run_method(ties(), task_of({models[2], models[1], models[0]}, {{"normalize", 1}},
-                                       DType::kBF16),
+  EXPECT_EQ(run_method(ties(),
+                       task_of({models[2], models[1], models[0]}, {{"normalize", 1}}, DType::kBF16),
                        family.inputs()),
             made);
 }
 
 TEST(Breadcrumbs, DropsOutliersAndSmallChanges) {
   const Family family(150'000, 2);
-  const TensorTask task =
-      task_of({{{"weight", 0.6}, {"density", 0.7}, {"gamma", 0.02}},
-               {{"weight", 0.4}, {"density", 0.99}, {"gamma", 0.05}}},
-              {}, DType::kBF16);
+  const TensorTask task = task_of({{{"weight", 0.6}, {"density", 0.7}, {"gamma", 0.02}},
+                                   {{"weight", 0.4}, {"density", 0.99}, {"gamma", 0.05}}},
+                                  {}, DType::kBF16);
   // 0.99 and 0.05 leave no room: only 0.01 of the outliers are dropped.
   const Keep keep{ranked(family, 0, 3000, 108'000), ranked(family, 1, 1500, 150'000)};
   EXPECT_EQ(different(run_method(breadcrumbs(), task, family.inputs(), 8192),
@@ -180,16 +180,17 @@ TEST(TaskArithmetic, IsTheFormulaCorrectlyRounded) {
             0u);
   const TensorTask mean =
       task_of({{{"weight", 0.7}}, {{"weight", 0.5}}}, {{"normalize", 1}}, DType::kBF16);
-  EXPECT_EQ(different(run_method(task_arithmetic(), mean, family.inputs()),
-                      expected(family, all, {.weights = {0.7, 0.5}, .normalize = true},
-                               DType::kBF16)),
-            0u);
+  EXPECT_EQ(
+      different(run_method(task_arithmetic(), mean, family.inputs()),
+                expected(family, all, {.weights = {0.7, 0.5}, .normalize = true}, DType::kBF16)),
+      0u);
 }
 
 TEST(Dare, KeepsTheSameElementsForAnyCutAndTheL1Norm) {
   const Family family(300'000, 2);
-  const TensorTask task = task_of({{{"weight", 1}, {"density", 0.3}}, {{"weight", 0}, {"density", 1}}},
-                                  {{"rescale", 1}}, DType::kF32);
+  const TensorTask task =
+      task_of({{{"weight", 1}, {"density", 0.3}}, {{"weight", 0}, {"density", 1}}},
+              {{"rescale", 1}}, DType::kF32);
   const auto made = run_method(dare_linear(), task, family.inputs());
   EXPECT_EQ(run_method(dare_linear(), task, family.inputs(), 4096, true), made);
   size_t kept = 0, changed = 0;
@@ -218,8 +219,8 @@ TEST(Dare, AnotherSeedKeepsOthers) {
 
 TEST(Della, KeepsLargeChangesMoreOften) {
   const Family family(512 * 600, 1, DType::kF32);
-  TensorTask task = task_of({{{"weight", 1}, {"density", 0.5}, {"epsilon", 0.3}}}, {{"rescale", 0}},
-                            DType::kF32);
+  TensorTask task =
+      task_of({{{"weight", 1}, {"density", 0.5}, {"epsilon", 0.3}}}, {{"rescale", 0}}, DType::kF32);
   task.shape = {512, 600};
   const auto made = run_method(della_linear(), task, family.inputs());
   EXPECT_EQ(run_method(della_linear(), task, family.inputs(), 600, true), made);
@@ -252,14 +253,16 @@ TEST(Sce, FindsTheMostDisputedElements) {
 
 TEST(Ram, KeepsLoneChangesAndAveragesShared) {
   const TensorTask task = task_of({{}, {}}, {{"epsilon", 0.5}}, DType::kF32);
-  EXPECT_EQ(run_method(ram(), task,
-                       {{DType::kF32, {2, 3, 1.25}}, {DType::kF32, {1, 7, 1}}, {DType::kF32, {1, 1, 1}}}),
-            (std::vector<double>{2, 5, 1}));
+  EXPECT_EQ(
+      run_method(ram(), task,
+                 {{DType::kF32, {2, 3, 1.25}}, {DType::kF32, {1, 7, 1}}, {DType::kF32, {1, 1, 1}}}),
+      (std::vector<double>{2, 5, 1}));
   TensorTask plus = task_of({{}, {}}, {{"epsilon", 0.5}, {"r", 0.5}, {"alpha", 0.4}}, DType::kF32);
   // Model 0: one change of its own, one shared: 1 + 0.5·0.4.
-  EXPECT_EQ(run_method(ramplus_tl(), plus,
-                       {{DType::kF32, {2, 3, 1}}, {DType::kF32, {1, 7, 1}}, {DType::kF32, {1, 1, 1}}}),
-            (std::vector<double>{2.2000000476837158, 5, 1}));
+  EXPECT_EQ(
+      run_method(ramplus_tl(), plus,
+                 {{DType::kF32, {2, 3, 1}}, {DType::kF32, {1, 7, 1}}, {DType::kF32, {1, 1, 1}}}),
+      (std::vector<double>{2.2000000476837158, 5, 1}));
 }
 
 TEST(Nearswap, MovesTheBaseByAtMostT) {
@@ -294,9 +297,10 @@ TEST(Civitai, AddsWhatTheSecondModelLearned) {
                        {abc[0], abc[1]}),
             (std::vector<double>{1.75, 2}));
   // |B − A| = 3, |B − C| = 2: 1 + 1.8·0.5·2·3/5.
-  EXPECT_FLOAT_EQ(static_cast<float>(run_method(
-                      train_difference(), task_of({{}, {}}, {{"alpha", 0.5}}, DType::kF32), abc)[0]),
-                  2.08f);
+  EXPECT_FLOAT_EQ(
+      static_cast<float>(
+          run_method(train_difference(), task_of({{}, {}}, {{"alpha", 0.5}}, DType::kF32), abc)[0]),
+      2.08f);
 }
 
 TEST(TaskVectors, RefuseParametersWithoutSense) {

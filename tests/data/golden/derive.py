@@ -5,6 +5,9 @@ usage:  derive.py FOLDER
 
 FOLDER/derived/dense5/NAME     Qwen3ForCausalLM: layers 1 to 5 of moe/NAME, with expert 0 as the MLP
 FOLDER/derived/moe5/NAME       Qwen3MoeForCausalLM: layers 1 to 5 of moe/NAME, all experts
+FOLDER/derived/dense5/code-tokens   code with three more tokens (ids 1024 to 1026)
+FOLDER/derived/dense5/news-swapped  news with the ids of two tokens exchanged (tokenizer, embedding and head)
+FOLDER/derived/dense5/base-lora     a PEFT adapter of rank 4 for dense5/base, on q_proj and v_proj
 FOLDER/derived/rnn-f16/NAME    textgenrnn/NAME (f32), rounded to f16
 FOLDER/moe, FOLDER/textgenrnn  links to the checkpoints beside this script
 
@@ -24,6 +27,10 @@ import numpy as np
 
 GOLDEN = Path(__file__).resolve().parent
 DATA = GOLDEN.parent
+NEW_TOKENS = ("<|think|>", "<|end_think|>", "<|tool|>")
+SWAPPED_IDS = (500, 900)
+ADAPTER_COLUMNS = (3, 40, 77, 101)
+TOKEN_TENSORS = ("model.embed_tokens.weight", "lm_head.weight")
 NUMPY_TYPE = {"F32": np.float32, "BF16": np.uint16}
 MOE_ONLY_KEYS = ("mlp_only_layers", "decoder_sparse_step", "moe_intermediate_size", "norm_topk_prob",
                  "num_experts_per_tok", "num_local_experts", "num_experts", "output_router_logits",
@@ -57,6 +64,16 @@ def save(path, tensors):
         file.write(struct.pack("<Q", len(text)) + text)
         for _, (_, values) in sorted(tensors.items()):
             file.write(values.tobytes())
+
+
+def to_f32(bf16):
+    return (bf16.astype(np.uint32) << 16).view(np.float32)
+
+
+def to_bf16(f32):
+    """Rounds to nearest, ties to even."""
+    bits = np.ascontiguousarray(f32, np.float32).view(np.uint32)
+    return ((bits + (((bits >> 16) & 1) + 0x7FFF)) >> 16).astype(np.uint16)
 
 
 def without_layer_0(tensors):
@@ -102,8 +119,67 @@ def derive_transformers(out):
         write_model(out / "dense5" / source.name, source, expert_0_as_mlp(moe), dense)
 
 
+def edit_tokenizer(folder, edit):
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    edit(tokenizer)
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer, indent=2))
+
+
+def add_tokens(tokenizer):
+    for index, text in enumerate(NEW_TOKENS):
+        tokenizer["added_tokens"].append({"id": 1024 + index, "content": text, "single_word": False, "lstrip": False,
+                                          "rstrip": False, "normalized": False, "special": True})
+
+
+def swap_ids(tokenizer):
+    vocabulary = tokenizer["model"]["vocab"]
+    a, b = SWAPPED_IDS
+    names = {index: token for token, index in vocabulary.items()}
+    vocabulary[names[a]], vocabulary[names[b]] = b, a
+    tokenizer["model"]["vocab"] = dict(sorted(vocabulary.items(), key=lambda entry: entry[1]))
+
+
+def derive_vocabularies(dense):
+    """Each new row is the mean of two old ones; two rows of the other model change places with their tokens."""
+    for source, name, edit in (("code", "code-tokens", add_tokens), ("news", "news-swapped", swap_ids)):
+        tensors = load(dense / source / "model.safetensors")
+        for key in TOKEN_TENSORS:
+            rows = np.array(tensors[key][1])
+            if edit is add_tokens:
+                old = to_f32(rows)
+                new = [to_bf16((old[300 + i] + old[700 + 2 * i]) * np.float32(0.5)) for i in range(len(NEW_TOKENS))]
+                rows = np.concatenate([rows, np.stack(new)])
+            else:
+                rows[list(SWAPPED_IDS)] = rows[list(reversed(SWAPPED_IDS))]
+            tensors[key] = ("BF16", rows)
+        config = json.loads((dense / source / "config.json").read_text())
+        config["vocab_size"] = len(tensors[TOKEN_TENSORS[0]][1])
+        write_model(dense / name, dense / source, tensors, config)
+        edit_tokenizer(dense / name, edit)
+
+
+def derive_adapter(dense):
+    """A picks four input columns, B holds these columns of what fine-tuning changed."""
+    base, code = (load(dense / name / "model.safetensors") for name in ("base", "code"))
+    tensors = {}
+    for name in base:
+        if name.endswith(("q_proj.weight", "v_proj.weight")):
+            change = to_f32(code[name][1]) - to_f32(base[name][1])
+            a = np.zeros((len(ADAPTER_COLUMNS), change.shape[1]), np.float32)
+            a[range(len(ADAPTER_COLUMNS)), ADAPTER_COLUMNS] = 1
+            prefix = "base_model.model." + name.removesuffix(".weight")
+            tensors[prefix + ".lora_A.weight"] = ("F32", a)
+            tensors[prefix + ".lora_B.weight"] = ("F32", change[:, list(ADAPTER_COLUMNS)])
+    save(dense / "base-lora" / "adapter_model.safetensors", tensors)
+    config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": "derived/dense5/base",
+              "r": len(ADAPTER_COLUMNS), "lora_alpha": 8, "lora_dropout": 0.0, "bias": "none", "fan_in_fan_out": False,
+              "inference_mode": True, "target_modules": ["q_proj", "v_proj"], "modules_to_save": None,
+              "use_rslora": False, "use_dora": False}
+    (dense / "base-lora" / "adapter_config.json").write_text(json.dumps(config, indent=2))
+
+
 def derive_f16(out):
-    for name in ("hacker_news", "reddit_legaladvice"):
+    for name in ("base", "hacker_news", "reddit_legaladvice"):
         tensors = load(DATA / "textgenrnn" / name / "model.safetensors")
         save(out / "rnn-f16" / name / "model.safetensors",
              {key: ("F16", values.astype(np.float16)) for key, (_, values) in tensors.items()})
@@ -126,6 +202,8 @@ def main():
         if not (folder / family).exists():
             (folder / family).symlink_to(DATA / family)
     derive_transformers(folder / "derived")
+    derive_vocabularies(folder / "derived" / "dense5")
+    derive_adapter(folder / "derived" / "dense5")
     derive_f16(folder / "derived")
     if wrong := list(differing(folder)):
         sys.exit(f"differs from derived.sha256: {', '.join(wrong)}")
