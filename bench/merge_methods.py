@@ -58,7 +58,7 @@ class Merge:
     target: float = 0  # times the floor; 0: none was set
     beats_rival: bool = False
     whole: dict = field(default_factory=dict)  # parameters of the recipe
-    random: bool = False
+    unlike: str = ""  # why mergekit's elements are others for more than rounding
     ours: bool = False  # mergekit has no such method
 
     def inputs(self):
@@ -73,7 +73,8 @@ class Merge:
         if self.base:
             lines.append(f"base_model: {folder / self.base}")
         if self.whole:
-            lines.append("parameters: " + yaml_map({k: folder / v if k == "vector" else v for k, v in self.whole.items()}))
+            paths = {name: folder / value for name, value in self.whole.items() if name == "vector"}
+            lines.append("parameters: " + yaml_map(self.whole | paths))
         return "\n".join([*lines, f"dtype: {out_dtype}", ""])
 
 
@@ -87,25 +88,26 @@ def both(**parameters):
 
 
 PAIR, ONE = {"first": {}, "second": {}}, {"first": {}}
+MASK, WEIGHTS, SCORES = "another random mask", "equal weights for small changes", "scores lost in f32's rounding"
 
 MERGES = [
     Merge("linear", both(), target=1.25),
     Merge("task_arithmetic", both(), "base", target=1.25),
     Merge("ties", both(density=0.5), "base", target=2.5, beats_rival=True),
-    Merge("della", both(density=0.5), "base", target=2.5, beats_rival=True, random=True),
+    Merge("della", both(density=0.5), "base", target=2.5, beats_rival=True, unlike=MASK),
     Merge("breadcrumbs", both(density=0.5), "base", target=2.5, beats_rival=True),
-    Merge("sce", PAIR, "base", target=2.5, beats_rival=True, whole={"select_topk": 0.5}),
+    Merge("sce", PAIR, "base", target=2.5, beats_rival=True, whole={"select_topk": 0.5}, unlike=WEIGHTS),
     Merge("slerp", PAIR, "first", target=2, whole={"t": 0.4}),
     Merge("nuslerp", both(), target=2),
     Merge("model_stock", PAIR, "base", target=2),
     Merge("karcher", PAIR, target=2),
     Merge("multislerp", both()),
-    Merge("dare_linear", both(density=0.5), "base", random=True),
-    Merge("dare_ties", both(density=0.5), "base", random=True),
-    Merge("della_linear", both(density=0.5), "base", random=True),
+    Merge("dare_linear", both(density=0.5), "base", unlike=MASK),
+    Merge("dare_ties", both(density=0.5), "base", unlike=MASK),
+    Merge("della_linear", both(density=0.5), "base", unlike=MASK),
     Merge("breadcrumbs_ties", both(density=0.5), "base"),
     Merge("nearswap", ONE, "base", whole={"t": 0.0001}),
-    Merge("arcee_fusion", ONE, "base"),
+    Merge("arcee_fusion", ONE, "base", unlike=SCORES),
     Merge("ram", PAIR, "base"),
     Merge("ramplus_tl", PAIR, "base"),
     Merge("passthrough", {"first": {"scale": 0.9}}),
@@ -141,10 +143,12 @@ def tensors_of_model(config):
     """Names and shapes in the order of a file written by the safetensors library."""
     hidden, inner, vocab = config["hidden_size"], config["intermediate_size"], config["vocab_size"]
     kv = config["num_key_value_heads"] * config["head_dim"]
-    shapes = {"lm_head.weight": [vocab, hidden], "model.embed_tokens.weight": [vocab, hidden], "model.norm.weight": [hidden]}
+    shapes = {f"{name}.weight": [vocab, hidden] for name in ("lm_head", "model.embed_tokens")}
+    shapes["model.norm.weight"] = [hidden]
     for layer in range(config["num_hidden_layers"]):
         at = f"model.layers.{layer}."
-        shapes |= {at + f"self_attn.{x}_proj.weight": [rows, hidden] for x, rows in (("q", hidden), ("k", kv), ("v", kv), ("o", hidden))}
+        shapes |= {at + f"self_attn.{x}_proj.weight": [hidden, hidden] for x in "qo"}
+        shapes |= {at + f"self_attn.{x}_proj.weight": [kv, hidden] for x in "kv"}
         shapes |= {at + f"mlp.{x}_proj.weight": [inner, hidden] for x in ("gate", "up")}
         shapes[at + "mlp.down_proj.weight"] = [hidden, inner]
         shapes |= {at + f"{x}_layernorm.weight": [hidden] for x in ("input", "post_attention")}
@@ -381,7 +385,7 @@ class Bench:
                 if self.asked.cold:
                     os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
                 else:
-                    while file.read(1 << 24):
+                    while file.read(1 << 20):
                         pass
 
     def floors(self, files):
@@ -419,7 +423,10 @@ class Bench:
             if row["sums"]["wrong"]:
                 self.complain(merge, f"{row['sums']['wrong']} of {row['sums']['checked']} sums are wrong")
         if not merge.ours:
-            self.replays(merge, row, recipe, files)
+            try:
+                self.replays(merge, row, recipe, files)
+            except Failed as failure:
+                self.complain(merge, str(failure))
         self.clean("exact", "replay", "rival")
 
     def interleaved(self, recipe, files):
@@ -450,9 +457,9 @@ class Bench:
             row["mergekit"] = self.rival(recipe, "rival")
             if made == self.asked.rival_version:
                 self.compare_with_rival(merge, row, recipe)
-        judged = "rival" if self.asked.mergekit else "replay" if made else ""
-        if judged:
-            row["rounding"] = {"judged": "mergekit" if judged == "rival" else "replay",
+        judged = "rival" if self.asked.mergekit else "replay"
+        if self.asked.mergekit or made:
+            row["rounding"] = {"judged": "mergekit" if self.asked.mergekit else f"replay of {made}",
                                **self.off_exact(merge, judged)}
 
     def compare_with_rival(self, merge, row, recipe):
@@ -511,8 +518,10 @@ SPEED_HEAD = ("| method | inputs | floor, s | hieron, s | CPU user + system, s |
 
 
 def share(count, elements):
-    """Of one: exact 0 and 1 are said as such."""
-    return "0" if count == 0 else "1" if count == elements else f"{count / elements:.3g}"
+    """Of one; exact 0 and 1 are told from what only rounds to them."""
+    if count in (0, elements):
+        return str(int(count > 0))
+    return f"1 − {1 - count / elements:.1g}" if count / elements > 0.999 else f"{count / elements:.3g}"
 
 
 def replay_row(merge, row, versions):
@@ -524,8 +533,9 @@ def replay_row(merge, row, versions):
                      (row["replayed"], ""), (row.get("replayed_one_thread"), " on one thread")) if c))
     cells.append("–" if "sums" not in row else f"{row['sums']['wrong']} of {row['sums']['checked']:,}")
     if found := row.get("rounding"):
-        note = " (another random mask)" if merge.random else f" ({found['dtype']})" if found["dtype"] != "BF16" else ""
-        cells += [f"{share(found['values'], found['elements'])}{note}", share(found["beyond_one_ulp"], found["elements"]),
+        notes = [merge.unlike] * (merge.unlike != "") + [f"as {found['dtype']}"] * (found["dtype"] != "BF16")
+        note = f" ({', '.join(notes)})" if notes else ""
+        cells += [share(found["values"], found["elements"]) + note, share(found["beyond_one_ulp"], found["elements"]),
                   found["judged"]]
     else:
         cells += ["–"] * 3
@@ -533,8 +543,9 @@ def replay_row(merge, row, versions):
 
 
 def replay_head(versions):
-    columns = ["method", *(f"replay of {v} (× floor), RSS" for v in versions), "mergekit's elements equal to its replay",
-               "wrong sums, exact", "mergekit's not the rounded value", "… by more than one ulp", "judged on"]
+    columns = ["method", *(f"replay of {v} (× floor), RSS" for v in versions),
+               "mergekit's elements equal to its replay", "wrong sums, exact",
+               "mergekit's elements not the rounded value", "… by more than one ulp", "judged on"]
     return "| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|"
 
 

@@ -188,6 +188,21 @@ class Merge(unittest.TestCase):
         self.assertEqual(hieron("verify", self.path("other.yml"), self.path("all", "other")).returncode, 0)
         self.assertNotEqual(tensor_hashes(self.path("all", "recipe")), tensor_hashes(self.path("all", "other")))
 
+    def test_a_sweep_of_parameters_reads_its_models_once(self):
+        recipe = self.write_pair(rows=40, tensors=4)
+        recipes = [recipe]
+        for weight in ("0.3", "0.5"):
+            recipes.append(self.path(f"weight-{weight}.yml"))
+            with open(recipes[-1], "w") as f:
+                f.write(RECIPE.replace("0.4", weight))
+        alone = json.loads(hieron("merge", recipe, self.path("alone"), "--quiet", "--json", "-").stdout)
+        swept = json.loads(hieron("merge", *recipes, "--out-dir", self.path("all"), "--quiet", "--json", "-").stdout)
+        self.follows("merge", swept)
+        for merge in swept["merges"]:
+            self.assertEqual(merge["merges_per_read"], 3)
+            self.assertEqual(merge["bytes_read"], alone["merges"][0]["bytes_read"])
+        self.assertEqual(files_of(self.path("all", "recipe")), files_of(self.path("alone")))
+
     def write_documents(self):
         self.write_pair(rows=4, tensors=2)
         with open(self.path("several.yml"), "w") as f:

@@ -17,8 +17,10 @@
 #include "hieron/core/text.h"
 #include "hieron/io/file.h"
 #include "hieron/merge/execute.h"
+#include "hieron/merge/generation.h"
 #include "hieron/merge/plan.h"
 #include "hieron/merge/plan_documents.h"
+#include "hieron/merge/preflight.h"
 #include "hieron/merge/recipe_documents.h"
 
 namespace hieron {
@@ -102,8 +104,16 @@ Result<PlanOptions> plan_options(const Asked& asked, const Context& context) {
   return options;
 }
 
-// OUT holds what this plan makes: its manifest says so, and every file has the size it lists.
+// OUT holds what this plan makes: its manifest says so, every file has the size it lists, and no
+// input is younger.
 bool made_before(const Plan& plan, const std::string& out) {
+  const auto manifest_file = open_file((fs::path(out) / kManifestName).string());
+  if (!manifest_file) return false;
+  for (const PlannedModel& model : plan.models) {
+    for (const CheckpointFile& file : model.checkpoint->files) {
+      if (file.file && file.file->modified() > (*manifest_file)->modified()) return false;
+    }
+  }
   const auto text = read_text((fs::path(out) / kManifestName).string(), 1 << 30);
   if (!text) return false;
   const Json manifest = Json::parse(*text, nullptr, false);
@@ -118,9 +128,16 @@ bool made_before(const Plan& plan, const std::string& out) {
          });
 }
 
+// Is the plan one to carry out, and this machine large enough?
+Status possible(const Plan& plan) {
+  HIERON_CHECK(executable(plan));
+  if (!mergekit_version(plan.arithmetic)) return {};  // exact holds little
+  return check_memory(preflight(plan, 1));
+}
+
 // Carries out merges of the same tensors in one reading of their inputs.
 Status carry_out(std::span<Done> merges, const Asked& asked, const Context& context) {
-  if (asked.dry_run) return {};
+  if (asked.dry_run || merges.front().made_before) return {};
   ProgressBar bar(context.options, "merging");
   ExecuteOptions execution{.overwrite = asked.overwrite,
                            .copy_tokenizer = asked.mergekit.copy_tokenizer,
@@ -156,7 +173,7 @@ Result<std::vector<Done>> merge_by_folders(const Job& job, std::vector<Recipe> r
       all.push_back({std::move(part), std::move(plan), std::nullopt, true});
       continue;
     }
-    HIERON_CHECK(executable(*plan));
+    HIERON_CHECK(possible(*plan));
     all.push_back({std::move(part), std::move(plan), std::nullopt});
     HIERON_CHECK(carry_out(std::span(&all.back(), 1), asked, context));
   }
@@ -179,8 +196,13 @@ Result<std::vector<Done>> merge_files(std::span<const Job> jobs, const Asked& as
   std::vector<std::vector<Done>> together;
   for (const Job& job : jobs) {
     HIERON_TRY(std::shared_ptr<const Plan> plan, plan_file(job.recipe, options));
-    HIERON_CHECK(executable(*plan));
+    HIERON_CHECK(possible(*plan));
+    if (!asked.out_dir.empty() && !asked.overwrite && made_before(*plan, job.out)) {
+      together.emplace_back().push_back({job, std::move(plan), std::nullopt, true});
+      continue;
+    }
     const auto alike = std::ranges::find_if(together, [&](const std::vector<Done>& merges) {
+      if (merges.front().made_before) return false;
       const Plan& first = *merges.front().plan;
       return same_tensors(first, *plan) && share_a_model(first, *plan);
     });

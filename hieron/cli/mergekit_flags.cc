@@ -113,10 +113,14 @@ void add_shard_size(CLI::App& command, std::optional<uint64_t>& bytes) {
       ->type_name("SIZE");
 }
 
-void add_mergekit_flags(CLI::App& command, MergekitFlags& flags) {
-  command.add_flag("--unsafe-truncate-embeddings", flags.truncate_embeddings,
+void add_truncate_embeddings(CLI::App& command, bool& truncate) {
+  command.add_flag("--unsafe-truncate-embeddings", truncate,
                    "Cut vocabularies of different sizes to the shortest; equal rows need not be "
                    "equal tokens");
+}
+
+void add_mergekit_flags(CLI::App& command, MergekitFlags& flags) {
+  add_truncate_embeddings(command, flags.truncate_embeddings);
   command.add_flag("--copy-tokenizer,!--no-copy-tokenizer", flags.copy_tokenizer,
                    "Copy the tokenizer files (default)");
   add_random_seed(command, flags.random_seed);

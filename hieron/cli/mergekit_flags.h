@@ -25,6 +25,8 @@ struct MergekitFlags {
 };
 
 // `flags` must outlive the parse.
+void add_truncate_embeddings(CLI::App& command, bool& truncate);
+
 void add_mergekit_flags(CLI::App& command, MergekitFlags& flags);
 
 // --random-seed alone, for commands that only plan or replay.

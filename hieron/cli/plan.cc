@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <array>
 #include <memory>
+#include <nlohmann/json.hpp>
 
 #include "hieron/cli/command.h"
 #include "hieron/cli/mergekit_flags.h"
@@ -11,6 +12,7 @@
 #include "hieron/core/text.h"
 #include "hieron/merge/plan.h"
 #include "hieron/merge/plan_documents.h"
+#include "hieron/merge/preflight.h"
 
 namespace hieron {
 namespace {
@@ -23,6 +25,7 @@ struct Asked {
   std::string recipe;
   std::optional<std::string> arithmetic;
   std::optional<uint64_t> shard_bytes, random_seed;
+  bool truncate_embeddings = false;
 };
 
 constexpr size_t kShown = 12;
@@ -67,6 +70,49 @@ std::string shards_text(const Plan& plan) {
   return text;
 }
 
+// At a rate that most disks reach; the computing is what was measured.
+constexpr double kDiskRate = 1e9;  // bytes a second
+
+std::string show_time(double seconds) {
+  if (seconds < 1) return "< 1 s";
+  if (seconds < 120) return fmt::format("{:.0f} s", seconds);
+  if (seconds < 7200) return fmt::format("{:.0f} min", seconds / 60);
+  return fmt::format("{:.1f} h", seconds / 3600);
+}
+
+double estimated_seconds(const Preflight& needs) {
+  const auto moved = static_cast<double>(needs.bytes_read + needs.bytes_written);
+  return std::max(needs.compute_seconds, moved / kDiskRate);
+}
+
+std::string needs_text(const Preflight& needs, uint64_t memory) {
+  std::string text = fmt::format("needs          {} read", show_bytes(needs.bytes_read));
+  if (needs.bytes_passed > needs.bytes_read) {
+    text += fmt::format(" ({} with all passes)", show_bytes(needs.bytes_passed));
+  }
+  text += fmt::format(", {} of disk, {} of memory for buffers", show_bytes(needs.bytes_written),
+                      show_bytes(memory));
+  if (needs.bytes_held > 0) {
+    text += fmt::format(" and {} for {}", show_bytes(needs.bytes_held), printable(needs.held_by));
+  }
+  const auto moved = static_cast<double>(needs.bytes_read + needs.bytes_written);
+  return text + fmt::format(
+                    "\ntime           {}: computing {}, measured here now; the disk {} at 1 GB/s\n",
+                    show_time(estimated_seconds(needs)), show_time(needs.compute_seconds),
+                    show_time(moved / kDiskRate));
+}
+
+std::string needs_json(const Preflight& needs, uint64_t memory) {
+  const nlohmann::ordered_json held =
+      needs.held_by.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(needs.held_by);
+  const nlohmann::ordered_json json{
+      {"bytes_read", needs.bytes_read},           {"bytes_passed", needs.bytes_passed},
+      {"bytes_written", needs.bytes_written},     {"buffers", memory},
+      {"bytes_held", needs.bytes_held},           {"held_by", held},
+      {"compute_seconds", needs.compute_seconds}, {"seconds", estimated_seconds(needs)}};
+  return "\"needs\":" + json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+}
+
 std::string text_of(const Plan& plan) {
   std::string text =
       fmt::format("{}: {} in {}\n  {}\nmodels\n{}", plan.recipe.file, plan.method->describe().name,
@@ -83,10 +129,16 @@ Outcome plan_recipe(const Asked& asked, const Context& context) {
   options.arithmetic = asked.arithmetic;
   if (asked.shard_bytes) options.shard_bytes = *asked.shard_bytes;
   options.seed = asked.random_seed;
+  options.truncate_embeddings = asked.truncate_embeddings;
   HIERON_TRY(const std::shared_ptr<const Plan> plan, plan_file(asked.recipe, options));
-  const bool wants_json = !context.options.json.empty();
-  HIERON_CHECK(
-      deliver(context.options, text_of(*plan), wants_json ? plan->to_json() : std::string()));
+  std::string text = text_of(*plan), json, more;
+  if (plan->problems.empty()) {
+    const Preflight needs = preflight(*plan, context.options.threads);
+    text += needs_text(needs, context.options.memory);
+    more = needs_json(needs, context.options.memory);
+  }
+  if (!context.options.json.empty()) json = plan->to_json(more);
+  HIERON_CHECK(deliver(context.options, text, json));
   HIERON_CHECK(executable(*plan));
   return 0;
 }
@@ -103,6 +155,7 @@ void add_plan(CLI::App& app, Context& context) {
                    "exact (default), mergekit-0.1.5, mergekit-0.1.4, …")
       ->type_name("NAME");
   add_random_seed(*command, asked->random_seed);
+  add_truncate_embeddings(*command, asked->truncate_embeddings);
   add_shard_size(*command, asked->shard_bytes);
   on_run(*command, context, [asked, &context] { return plan_recipe(*asked, context); });
 }

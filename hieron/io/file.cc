@@ -76,16 +76,18 @@ bool Mapping::mostly_cached(uint64_t offset, uint64_t bytes) const {
 
 class RegularFile final : public File {
  public:
-  RegularFile(std::string name, uint64_t size, Descriptor buffered, Descriptor direct)
+  RegularFile(std::string name, const struct stat& status, Descriptor buffered, Descriptor direct)
       : name_(std::move(name)),
-        size_(size),
+        size_(static_cast<uint64_t>(status.st_size)),
+        modified_(int64_t{status.st_mtim.tv_sec} * 1'000'000'000 + status.st_mtim.tv_nsec),
         buffered_(std::move(buffered)),
         direct_(std::move(direct)),
-        mapping_(direct_ ? Mapping(buffered_.get(), size) : Mapping()),
+        mapping_(direct_ ? Mapping(buffered_.get(), size_) : Mapping()),
         goes_direct_(static_cast<bool>(direct_)) {}
 
   uint64_t size() const override { return size_; }
   const std::string& name() const override { return name_; }
+  int64_t modified() const override { return modified_; }
   Status read_at(uint64_t offset, std::span<std::byte> out) const override;
 
  private:
@@ -99,6 +101,7 @@ class RegularFile final : public File {
 
   std::string name_;
   uint64_t size_;
+  int64_t modified_;
   Descriptor buffered_;
   Descriptor direct_;
   Mapping mapping_;
@@ -207,8 +210,7 @@ Result<std::unique_ptr<File>> open_file(const std::string& path, Caching caching
     const std::string same_file = fmt::format("/proc/self/fd/{}", buffered.get());
     direct = open_descriptor(same_file.c_str(), O_RDONLY | O_DIRECT);
   }
-  return std::make_unique<RegularFile>(path, static_cast<uint64_t>(status.st_size),
-                                       std::move(buffered), std::move(direct));
+  return std::make_unique<RegularFile>(path, status, std::move(buffered), std::move(direct));
 }
 
 Result<std::string> read_text(const std::string& path, uint64_t limit) {

@@ -19,6 +19,7 @@ class File {
   virtual ~File() = default;
   virtual uint64_t size() const = 0;
   virtual const std::string& name() const = 0;  // for messages
+  virtual int64_t modified() const = 0;         // nanoseconds since 1970, when the file was opened
   // Fills all of `out` or fails; past the end is an error that names the file and the numbers.
   // Short reads and EINTR are retried. No alignment is asked of the caller, but reads whose offset,
   // length and address are multiples of 4096 cost least (direct I/O without a copy).

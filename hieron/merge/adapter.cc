@@ -67,6 +67,7 @@ class AdapterFile {
 
   const SafetensorsHeader& header() const { return header_; }
   const File& file() const { return *file_; }
+  const std::shared_ptr<const File>& shared_file() const { return file_; }
 
   // The factors of a module; kept among the last used, up to kCacheBytes.
   Result<std::shared_ptr<const LowRankFactors>> factors(const Module& module,
@@ -127,7 +128,7 @@ class AdapterFile {
     return out;
   }
 
-  const std::unique_ptr<File> file_;
+  const std::shared_ptr<const File> file_;
   const SafetensorsHeader header_;
   mutable std::mutex mutex_;
   mutable std::list<Cached> cache_;  // last used first
@@ -216,6 +217,10 @@ class Application {
     for (const auto& [name, tensor] : contents.whole) HIERON_CHECK(replace(name, *tensor));
     transposed_if_square_ = transposed_by_evidence(contents);
     for (const auto& [name, module] : contents.modules) HIERON_CHECK(add(name, module));
+    // What the model is made of, for whoever asks whether that has changed.
+    const std::string name = fs::path(adapter_->file().name()).filename().string();
+    out_->files.push_back({fs::path(folder_).filename().string() + "/" + name,
+                           adapter_->file().size(), adapter_->shared_file()});
     HIERON_CHECK(out_->index());
     return out_;
   }

@@ -141,22 +141,18 @@ Result<std::optional<std::string>> chat_template_of(
 }
 
 Status set_chat_template(std::vector<TokenizerFile>& files, std::string_view text) {
-  const auto find = [&](std::string_view name) {
-    return std::ranges::find(files, name, &TokenizerFile::name);
-  };
-  if (const auto jinja = find("chat_template.jinja"); jinja != files.end()) {
-    jinja->text = std::string(text);
-  }
   constexpr std::string_view kConfig = "tokenizer_config.json";
-  auto config = find(kConfig);
-  if (config == files.end()) {
+  if (std::ranges::find(files, kConfig, &TokenizerFile::name) == files.end()) {
     files.push_back({std::string(kConfig), "{\n}\n"});
-    config = files.end() - 1;
   }
-  HIERON_CHECK(json_text::check_object(config->text, config->name));
-  json_text::Edits edits(config->text);
-  edits.set(config->text, "chat_template", json_text::quoted(text));
-  config->text = std::move(edits).apply();
+  for (TokenizerFile& file : files) {
+    if (file.name == "chat_template.jinja") file.text = std::string(text);
+    if (file.name != kConfig && file.name != "chat_template.json") continue;
+    HIERON_CHECK(json_text::check_object(file.text, file.name));
+    json_text::Edits edits(file.text);
+    edits.set(file.text, "chat_template", json_text::quoted(text));
+    file.text = std::move(edits).apply();
+  }
   return {};
 }
 

@@ -24,8 +24,8 @@ std::span<const std::string_view> chat_template_names();
 Result<std::optional<std::string>> chat_template_of(
     std::string_view wish, std::span<const std::optional<std::string>> inputs);
 
-// Puts it into tokenizer_config.json, and into chat_template.jinja where there is one. Without a
-// tokenizer_config.json one is made.
+// Puts it into tokenizer_config.json, and into chat_template.jinja and a processor's
+// chat_template.json where there are any. Without a tokenizer_config.json one is made.
 Status set_chat_template(std::vector<TokenizerFile>& files, std::string_view text);
 
 }  // namespace hieron

@@ -41,7 +41,7 @@ TensorTask task_of(const Plan& plan, const PlannedTensor& tensor) {
 }
 
 std::unique_ptr<TensorWork> start(const Plan& plan, const PlannedTensor& tensor) {
-  if (tensor.rule != Rule::kMerged) return nullptr;
+  if (tensor.rule != Rule::kMerged || tensor.elements == 0) return nullptr;
   if (tensor.replay) {
     return mergekit::replay_work(*tensor.replay, tensor.method->describe().name,
                                  task_of(plan, tensor), tensor.working, tensor.first_word);

@@ -45,7 +45,7 @@ class Computation {
   uint64_t step() const;
 
   const PlannedTensor& tensor_;
-  std::unique_ptr<TensorWork> work_;  // null: a copy
+  std::unique_ptr<TensorWork> work_;  // null: a copy, or nothing to do
 };
 
 }  // namespace hieron

@@ -132,10 +132,33 @@ class MergeVisitor final : public Visitor {
     own.data.clear();
     for (uint32_t column : member.inputs[block.row]) own.data.push_back(block.data[column]);
     std::byte* out = own.make(bytes_of(tensor, block));
+    const Plan& plan = member.folder->plan();
+    const bool must_be_finite = !casts_first(plan.arithmetic);
+    if (must_be_finite) HIERON_CHECK(check_inputs(plan, tensor, block, own));
     member.computations[block.row]->apply(block.first, block.count, own.data, out, own.scratch);
-    const bool must_be_finite = !casts_first(member.folder->plan().arithmetic);
     if (!must_be_finite || count_non_finite(tensor.dtype, out, block.count) == 0) return {};
     return not_finite(tensor, block, own, out);
+  }
+
+  // A sum hands on what is not finite; a method that compares may drop it without a word.
+  static Status check_inputs(const Plan& plan, const PlannedTensor& tensor, const Block& block,
+                             const Worker& own) {
+    if (tensor.method->describe().weighted_sum) return {};
+    for (size_t k = 0; k < own.data.size(); ++k) {
+      const DType dtype = tensor.inputs[k].tensor->dtype;
+      if (count_non_finite(dtype, own.data[k], block.count) == 0) continue;
+      size_t i = 0;
+      while (!non_finite(dtype, load_bits(dtype, own.data[k], i))) ++i;
+      return refuse(
+          fmt::format("Tensor \"{}\", element {}: the model \"{}\" has {}, which {} would lose or "
+                      "spread; repair or leave out the model that is damaged.",
+                      printable(tensor.name), with_commas(block.first + i),
+                      printable(plan.models[plan.slots[tensor.inputs[k].slot]].ref),
+                      decode(dtype, load_bits(dtype, own.data[k], i)),
+                      tensor.method->describe().name),
+          {}, tensor.name);
+    }
+    return {};
   }
 
   static Status not_finite(const PlannedTensor& tensor, const Block& block, const Worker& own,

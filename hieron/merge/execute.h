@@ -1,10 +1,10 @@
-// Carries out a plan: streams the inputs, writes the shards, then the small files, the manifest
-// last.
+// Carries out a plan: streams the inputs, writes the shards, then the small files.
 //
 // OUT/.hieron-journal.json is locked while a merge runs and lists the finished shards. Killing the
 // program at any point leaves either a finished folder or one that the same command completes to
-// the same bytes; the index appears only after every shard, and the journal goes last. Two
-// processes cannot work in one folder.
+// the same bytes, or begins again if an input has changed since; the manifest appears before the
+// shards have their names, the index after them, and the journal goes last. Two processes cannot
+// work in one folder.
 #pragma once
 
 #include <cstdint>

@@ -103,6 +103,86 @@ TEST(Execute, EqualsTheMergeThatWasNeverWritten) {
   }
 }
 
+// Merges of one pair by methods that need passes, rows, leaves, or nothing but bytes, with shards
+// of different sizes.
+const std::vector<std::string>& different_merges() {
+  static const std::vector<std::string> all{
+      kLinear,
+      "merge_method: ties\nbase_model: a\nmodels:\n- {model: b, parameters: {weight: 1, density: "
+      "0.4}}\n",
+      "merge_method: della\nbase_model: a\nmodels:\n- {model: b, parameters: {weight: 1, density: "
+      "0.5, epsilon: 0.2}}\ndtype: float32\n",
+      "merge_method: nuslerp\nmodels:\n- {model: a, parameters: {weight: 0.3}}\n- {model: b, "
+      "parameters: {weight: 0.7}}\nparameters: {nuslerp_flatten: false}\n",
+      "merge_method: slerp\nbase_model: b\nmodels: [{model: a}, {model: b}]\nparameters: {t: "
+      "0.25}\n",
+      "merge_method: passthrough\nmodels: [{model: a}]\n"};
+  return all;
+}
+
+TEST(Execute, MergesThatAreReadTogetherAreThoseThatAreReadAlone) {
+  const ScratchFolder folder;
+  write_pair(folder);
+  PlanOptions options{.arithmetic = {}, .shard_bytes = 100'000};
+  options.opened = std::make_shared<OpenedModels>();
+  std::vector<std::shared_ptr<const Plan>> plans;
+  std::vector<MergeJob> jobs;
+  for (const std::string& yaml : different_merges()) {
+    auto plan = plan_of(folder, yaml, options);
+    ASSERT_TRUE(plan) << plan.error().sentence;
+    plans.push_back(*plan);
+    jobs.push_back({plans.back().get(), folder.path("together-" + std::to_string(jobs.size()))});
+    EXPECT_TRUE(same_tensors(*plans.front(), *plans.back()));
+  }
+  EXPECT_NE(plans[0]->shards.size(), plans[2]->shards.size());
+  ExecuteOptions execution;
+  execution.walk.memory = 1 << 20;
+  execution.walk.threads = 3;
+  const auto results = execute_together(jobs, execution);
+  ASSERT_TRUE(results) << results.error().sentence;
+  uint64_t alone = 0;
+  for (size_t i = 0; i < jobs.size(); ++i) {
+    const std::string out = folder.path("alone-" + std::to_string(i));
+    const auto result = execute(*plans[i], out, {});
+    ASSERT_TRUE(result) << result.error().sentence;
+    EXPECT_EQ(contents(jobs[i].out), contents(out)) << different_merges()[i];
+    EXPECT_EQ((*results)[i].merges_per_read, jobs.size());
+    alone += result->bytes_read;
+  }
+  EXPECT_LT((*results)[0].bytes_read, alone / 2);
+}
+
+TEST(Execute, AnInterruptedMergeIsContinuedBesideAFreshOne) {
+  const ScratchFolder folder;
+  write_pair(folder);
+  PlanOptions options{.arithmetic = {}, .shard_bytes = 50'000};
+  options.opened = std::make_shared<OpenedModels>();
+  const auto first = plan_of(folder, different_merges()[0], options);
+  const auto second = plan_of(folder, different_merges()[1], options);
+  ASSERT_TRUE(first && second);
+  ASSERT_TRUE(execute(**first, folder.path("a-reference"), {}));
+  ASSERT_TRUE(execute(**second, folder.path("b-reference"), {}));
+  {
+    std::atomic<int64_t> left = 2;
+    Syscalls calls;
+    calls.pwrite = [&](int fd, const void* buffer, size_t bytes, int64_t offset) -> int64_t {
+      if (--left >= 0) return ::pwrite(fd, buffer, bytes, offset);
+      errno = ENOSPC;
+      return -1;
+    };
+    const ScopedSyscalls scope(std::move(calls));
+    ASSERT_FALSE(execute(**first, folder.path("a-out"), {}));
+  }
+  const std::vector<MergeJob> jobs{{first->get(), folder.path("a-out")},
+                                   {second->get(), folder.path("b-out")}};
+  const auto results = execute_together(jobs, {});
+  ASSERT_TRUE(results) << results.error().sentence;
+  EXPECT_GT((*results)[0].resumed_shards, 0u);
+  EXPECT_EQ((*results)[1].resumed_shards, 0u);
+  EXPECT_EQ(contents(folder.path("a-out")), contents(folder.path("a-reference")));
+  EXPECT_EQ(contents(folder.path("b-out")), contents(folder.path("b-reference")));
+}
+
 TEST(Execute, AverageOfEqualModelsIsTheModel) {
   const ScratchFolder folder;
   write_pair(folder);

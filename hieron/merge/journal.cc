@@ -141,8 +141,8 @@ Status sync_folder(const std::string& folder) {
 
 std::span<const std::string_view> companion_files() { return kCompanions; }
 
-Result<std::unique_ptr<Journal>> Journal::enter(const std::string& folder,
-                                                const std::string& digest, bool overwrite) {
+Result<std::unique_ptr<Journal>> Journal::enter(const std::string& folder, const JournalKey& key,
+                                                bool overwrite) {
   std::error_code error;
   fs::create_directories(folder, error);
   if (error) return failed(folder, "created", error.value());
@@ -153,30 +153,33 @@ Result<std::unique_ptr<Journal>> Journal::enter(const std::string& folder,
   HIERON_TRY(const int descriptor, open_locked(folder));
   std::unique_ptr<Journal> journal(new Journal(folder, descriptor));
   HIERON_TRY(const std::string text, journal->read_all());
-  if (journal->read_lines(text, digest)) {
+  const Owner owner = journal->read_lines(text, key);
+  if (owner == Owner::kThisMerge) {
     HIERON_CHECK(
         remove_where(folder, [](std::string_view name) { return is_temporary_name(name); }));
     HIERON_CHECK(journal->truncate(text.rfind('\n') + 1));  // a line that was being written
     return journal;
   }
   HIERON_TRY(const Contents now, list(folder));
-  if (!overwrite && !text.empty() && text.find('\n') != std::string::npos) {
+  if (!overwrite && owner == Owner::kAnother) {
     return refuse(
-        fmt::format(
-            "{}: the folder holds an unfinished merge of another recipe or other inputs; give "
-            "another folder, or --overwrite to start anew.",
-            folder),
+        fmt::format("{}: the folder holds an unfinished merge of another recipe; give another "
+                    "folder, or --overwrite to start anew.",
+                    folder),
         folder);
   }
-  if (!overwrite && now.others) {
-    if (!known) HIERON_CHECK(journal->remove());
+  // What an unfinished merge of the same recipe has written before its inputs changed is not kept.
+  if (!overwrite && now.others && owner == Owner::kNobody) {
+    // The file is empty: it is from here, or from another process that found the folder occupied.
+    HIERON_CHECK(journal->remove());
     return occupied(folder);
   }
   HIERON_CHECK(remove_where(folder, [](std::string_view name) {
     return is_unfinished(name) || is_checkpoint_part(name);
   }));
   HIERON_CHECK(journal->truncate(0));
-  HIERON_CHECK(journal->append(Json{{"schema", "hieron.journal/1"}, {"plan", digest}}.dump()));
+  HIERON_CHECK(journal->append(
+      Json{{"schema", "hieron.journal/1"}, {"plan", key.plan}, {"inputs", key.inputs}}.dump()));
   HIERON_CHECK(sync_folder(folder));
   return journal;
 }
@@ -198,24 +201,29 @@ Result<std::string> Journal::read_all() const {
   }
 }
 
-// True if the journal is this plan's.
-bool Journal::read_lines(const std::string& text, const std::string& digest) {
-  bool ours = false;
+Journal::Owner Journal::read_lines(const std::string& text, const JournalKey& key) {
+  Owner owner = Owner::kNobody;
   for (size_t begin = 0, end; (end = text.find('\n', begin)) != std::string::npos;
        begin = end + 1) {
     const Json line = Json::parse(text.begin() + static_cast<long>(begin),
                                   text.begin() + static_cast<long>(end), nullptr, false);
-    if (!line.is_object()) return ours;
-    if (!ours) {
-      ours = text_of(line, "schema") == "hieron.journal/1" && text_of(line, "plan") == digest;
-      if (!ours) return false;
+    if (!line.is_object()) return owner == Owner::kNobody ? Owner::kAnother : owner;
+    if (owner == Owner::kNobody) {
+      const bool same_plan =
+          text_of(line, "schema") == "hieron.journal/1" && text_of(line, "plan") == key.plan;
+      const bool same_inputs = text_of(line, "inputs") == key.inputs;
+      owner = !same_plan ? Owner::kAnother : !same_inputs ? Owner::kOtherInputs : Owner::kThisMerge;
+      if (owner == Owner::kOtherInputs) return owner;
     } else if (line.contains("bytes") && line["bytes"].is_number_unsigned()) {
       WrittenFile file{text_of(line, "name"), line["bytes"].get<uint64_t>(),
                        text_of(line, "sha256")};
       finished_[file.name] = file;
     }
   }
-  return ours;
+  // Another merge that has finished nothing is nothing to lose.
+  if (owner == Owner::kAnother && finished_.empty()) owner = Owner::kOtherInputs;
+  if (owner == Owner::kAnother) finished_.clear();
+  return owner;
 }
 
 Status Journal::append(const std::string& line) {

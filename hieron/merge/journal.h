@@ -20,14 +20,20 @@ inline constexpr const char* kJournalName = ".hieron-journal.json";
 // the whole.
 inline constexpr std::string_view kPartPrefix = ".hieron-part-";
 
+// What a merge must have in common with an interrupted one to continue it.
+struct JournalKey {
+  std::string plan;    // its digest
+  std::string inputs;  // sizes and times of the files it reads: with others it is begun again
+};
+
 class Journal {
  public:
-  // Enters `folder` for the plan with this digest: creates it if needed, locks it, clears what an
-  // interrupted run left half-written. Refused: a folder with other contents unless `overwrite`
-  // (which removes the checkpoint in it, weights and small files, and nothing else); a folder in
-  // which another process is at work.
-  static Result<std::unique_ptr<Journal>> enter(const std::string& folder,
-                                                const std::string& digest, bool overwrite);
+  // Enters `folder` for a merge: creates it if needed, locks it, clears what an interrupted run
+  // left half-written. Refused: a folder with other contents, or with finished shards of another
+  // plan, unless `overwrite` (which removes the checkpoint in it, weights and small files, and
+  // nothing else); a folder in which another process is at work.
+  static Result<std::unique_ptr<Journal>> enter(const std::string& folder, const JournalKey& key,
+                                                bool overwrite);
   ~Journal();
   Journal(const Journal&) = delete;
   Journal& operator=(const Journal&) = delete;
@@ -42,7 +48,9 @@ class Journal {
   Status append(const std::string& line);
   Status truncate(size_t bytes);
   Result<std::string> read_all() const;
-  bool read_lines(const std::string& text, const std::string& digest);
+  // Whose unfinished work the folder holds; finished() is filled.
+  enum class Owner : uint8_t { kNobody, kThisMerge, kOtherInputs, kAnother };
+  Owner read_lines(const std::string& text, const JournalKey& key);
 
   std::string folder_;
   int descriptor_;

@@ -45,10 +45,14 @@ void replace_all(std::string& text, const std::string& from, const std::string& 
 // The recipe with its models by short names; longer references first, as one may begin another.
 std::string public_recipe(const Plan& plan) {
   std::set<std::string> refs;
-  for (const RecipeSlice& slice : plan.recipe.slices) {
-    for (const RecipeSource& source : slice.sources) refs.insert(source.model.text);
-    if (slice.base_model) refs.insert(slice.base_model->text);
-  }
+  const auto note = [&refs](const std::vector<RecipeSlice>& slices) {
+    for (const RecipeSlice& slice : slices) {
+      for (const RecipeSource& source : slice.sources) refs.insert(source.model.text);
+      if (slice.base_model) refs.insert(slice.base_model->text);
+    }
+  };
+  note(plan.recipe.slices);
+  for (const RecipeModule& module : plan.recipe.modules) note(module.slices);
   if (plan.recipe.base_model) refs.insert(plan.recipe.base_model->text);
   std::vector<std::string> ordered(refs.begin(), refs.end());
   std::ranges::sort(ordered, std::ranges::greater(),

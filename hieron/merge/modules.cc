@@ -17,12 +17,10 @@ constexpr std::array<Name, 5> kTextCounts{
     "text_config.num_hidden_layers", "llm_config.num_hidden_layers",
     "language_config.num_hidden_layers", "thinker_config.text_config.num_hidden_layers",
     "num_hidden_layers"};
-constexpr std::array<Name, 6> kVisionCounts{"vision_config.num_hidden_layers",
-                                            "vision_config.depth",
-                                            "vision_config.num_layers",
-                                            "vision_config.n_layers",
-                                            "vision_config.vt_num_hidden_layers",
-                                            "thinker_config.vision_config.depth"};
+constexpr std::array<Name, 6> kVisionCounts{
+    "vision_config.num_hidden_layers",    "vision_config.depth",
+    "vision_config.num_layers",           "vision_config.n_layers",
+    "vision_config.vt_num_hidden_layers", "thinker_config.vision_config.depth"};
 constexpr std::array<Name, 4> kAudioCounts{
     "audio_config.num_hidden_layers", "audio_config.encoder_layers",
     "audio_config.conf_num_hidden_layers", "thinker_config.audio_config.encoder_layers"};
@@ -34,9 +32,8 @@ constexpr std::array<Name, 2> kT5EncoderCounts{"num_layers", "num_hidden_layers"
 constexpr std::array<Name, 1> kT5DecoderCounts{"num_decoder_layers"};
 
 // Layers by their number: right for the old stack, and nobody can tell what for the new one.
-constexpr std::array<Name, 3> kVisionNumbering{"vision_feature_layer",
-                                               "vision_config.deepstack_visual_indexes",
-                                               "vision_config.out_indices"};
+constexpr std::array<Name, 3> kVisionNumbering{
+    "vision_feature_layer", "vision_config.deepstack_visual_indexes", "vision_config.out_indices"};
 
 // ---- what names begin with
 
@@ -46,13 +43,17 @@ constexpr std::array<Name, 1> kHead{"lm_head"};
 constexpr std::array<Name, 8> kVision{
     "vision_tower",   "model.vision_tower",   "vision_model", "model.vision_model",
     "vision_encoder", "model.vision_encoder", "visual",       "model.visual"};
-constexpr std::array<Name, 11> kProjector{
-    "multi_modal_projector", "model.multi_modal_projector",
-    "mm_projector",          "model.mm_projector",
-    "connector",             "model.connector",
-    "embed_vision",          "model.embed_vision",
-    "visual.merger",         "model.visual.merger",
-    "model.visual.deepstack_merger_list"};
+constexpr std::array<Name, 11> kProjector{"multi_modal_projector",
+                                          "model.multi_modal_projector",
+                                          "mm_projector",
+                                          "model.mm_projector",
+                                          "connector",
+                                          "model.connector",
+                                          "embed_vision",
+                                          "model.embed_vision",
+                                          "visual.merger",
+                                          "model.visual.merger",
+                                          "model.visual.deepstack_merger_list"};
 constexpr std::array<Name, 4> kAudio{"audio_tower", "model.audio_tower", "audio_model",
                                      "model.audio_model"};
 constexpr std::array<Name, 1> kMtp{"mtp"};
@@ -142,10 +143,12 @@ size_t longest(Name tensor, const Prefixes& prefixes) {
 }
 
 bool is_number(Name segment) {
-  return !segment.empty() && std::ranges::all_of(segment, [](char c) { return c >= '0' && c <= '9'; });
+  return !segment.empty() &&
+         std::ranges::all_of(segment, [](char c) { return c >= '0' && c <= '9'; });
 }
 
-// Where segments end: "model.visual.blocks.0" -> 5, 12, 19 (not before numbers, no more than three).
+// Where segments end: "model.visual.blocks.0" -> 5, 12, 19 (not before numbers, no more than
+// three).
 std::vector<size_t> segment_ends(Name name) {
   std::vector<size_t> ends;
   for (size_t begin = 0; ends.size() < kBeginningSegments;) {
@@ -165,6 +168,22 @@ bool begins_alike(Name text, Name name) {
   });
 }
 
+// As written, and below "model.". Names with "model." are those of a loaded model, which files may
+// have in an older order: model.language_model.layers is language_model.model.layers there.
+std::vector<std::string> spellings_of(Name name) {
+  std::vector<std::string> spellings{std::string(name),
+                                     std::string(kModelPrefix) + std::string(name)};
+  if (!name.starts_with(kModelPrefix)) return spellings;
+  const Name bare = name.substr(kModelPrefix.size());
+  spellings.emplace_back(bare);
+  if (const size_t end = std::min(bare.find('.'), bare.size());
+      bare.starts_with("language_model")) {
+    spellings.push_back(std::string(bare.substr(0, end)) + ".model" +
+                        std::string(bare.substr(end)));
+  }
+  return spellings;
+}
+
 std::vector<std::string> strings(ModuleRule::Names a, ModuleRule::Names b) {
   std::vector<std::string> all(a.begin(), a.end());
   all.insert(all.end(), b.begin(), b.end());
@@ -172,6 +191,8 @@ std::vector<std::string> strings(ModuleRule::Names a, ModuleRule::Names b) {
 }
 
 }  // namespace
+
+ModuleRule::Names text_layer_counts() { return kTextCounts; }
 
 bool ModelPart::takes(std::string_view tensor) const {
   const size_t own = longest(tensor, prefixes_);
@@ -193,6 +214,10 @@ ModelParts::ModelParts(std::string_view architecture, std::vector<const Checkpoi
       }
     }
   }
+}
+
+bool ModelParts::knows(std::string_view architecture) {
+  return std::ranges::find(kKnown, architecture, &KnownArchitecture::architecture) != kKnown.end();
 }
 
 bool ModelParts::there(const ModuleRule& rule) const {
@@ -217,14 +242,14 @@ std::optional<ModelPart> ModelParts::by_rule(std::string_view name) const {
 std::optional<ModelPart> ModelParts::by_prefix(std::string_view name) const {
   while (name.ends_with('.')) name.remove_suffix(1);
   if (name.empty()) return std::nullopt;
+  const std::vector<std::string> spellings = spellings_of(name);
   std::set<std::string, std::less<>> prefixes;
   for (const Checkpoint* model : models_) {
     for (const TensorInfo& tensor : model->tensors) {
       const Name text = tensor.name;
-      for (const size_t at : {size_t{0}, kModelPrefix.size()}) {
-        if (at > 0 && !text.starts_with(kModelPrefix)) continue;
-        if (!begins_alike(text.substr(at), name)) continue;
-        if (const Name prefix = text.substr(0, at + name.size()); !prefixes.contains(prefix)) {
+      for (const std::string& spelling : spellings) {
+        if (!begins_alike(text, spelling)) continue;
+        if (const Name prefix = text.substr(0, spelling.size()); !prefixes.contains(prefix)) {
           prefixes.emplace(prefix);
         }
       }

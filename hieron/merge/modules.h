@@ -25,12 +25,15 @@ inline constexpr std::string_view kDefaultModule = "default";
 struct ModuleRule {
   using Names = std::span<const std::string_view>;
   std::string_view name;
-  Names prefixes;       // the part is there if a tensor's name begins with one of these
-  Names also = {};      // and then takes these too ("lm_head")
-  Names counts = {};    // where config.json has the number of its layers: "text_config.n_layer"
+  Names prefixes;        // the part is there if a tensor's name begins with one of these
+  Names also = {};       // and then takes these too ("lm_head")
+  Names counts = {};     // where config.json has the number of its layers: "text_config.n_layer"
   Names numbering = {};  // and where it speaks of single layers by their number
   std::string_view unsaid = {};  // without any of `counts`: the number is the same as here
 };
+
+// The counts of a language model, whatever else there is.
+ModuleRule::Names text_layer_counts();
 
 // Which tensors belong to a part, by their names.
 class ModelPart {
@@ -50,6 +53,9 @@ class ModelParts {
   // `architecture`: config.json's. `models`: those whose tensors are meant; all of them are asked,
   // as one may lack a part. They must outlive this.
   ModelParts(std::string_view architecture, std::vector<const Checkpoint*> models);
+
+  // Is this one of the architectures whose parts mergekit knows by name?
+  static bool knows(std::string_view architecture);
 
   // Nothing if no tensor belongs to a part of this name ("default" is none).
   std::optional<ModelPart> find(std::string_view name) const;

@@ -17,6 +17,7 @@
 #include "hieron/core/text.h"
 #include "hieron/kernels/decode.h"
 #include "hieron/merge/experts.h"
+#include "hieron/merge/prompt_gate.h"
 #include "hieron/model/config.h"
 
 namespace hieron {
@@ -202,10 +203,11 @@ struct Model {
 
 class Mixture {
  public:
-  Mixture(const MoeRecipe& recipe, uint64_t seed)
+  Mixture(const MoeRecipe& recipe, uint64_t seed, std::optional<mergekit::Version> replay)
       : recipe_(recipe),
         number_(seed),
         seed_(seed_of(seed)),
+        replay_(replay),
         out_(std::make_shared<Checkpoint>()) {}
 
   Result<std::shared_ptr<const Checkpoint>> make(const ModelOpener& open) {
@@ -213,6 +215,7 @@ class Mixture {
     HIERON_CHECK(open_models(open));
     HIERON_CHECK(choose_architecture());
     HIERON_CHECK(read_config());
+    if (recipe_.gate_mode == GateMode::kCheapEmbed) HIERON_CHECK(make_gates());
     out_->ref = recipe_.file;
     out_->folder = base_.checkpoint->folder;
     out_->metadata = {{"format", "pt"}, {"hieron_seed", fmt::format("{}", number_)}};
@@ -231,16 +234,16 @@ class Mixture {
   }
 
   Status check_mode() const {
-    if (recipe_.gate_mode == GateMode::kRandom || recipe_.gate_mode == GateMode::kUniformRandom) {
+    const GateMode mode = recipe_.gate_mode;
+    if (mode != GateMode::kHidden && mode != GateMode::kHiddenAverage &&
+        mode != GateMode::kHiddenLast) {
       return {};
     }
-    const bool embed = recipe_.gate_mode == GateMode::kCheapEmbed;
     return refuse_at(recipe_.gate_mode_line,
-                     fmt::format("gate_mode {} needs {}, which is not done here; use random or "
-                                 "uniform_random and train the router, or make the gates with "
-                                 "mergekit-moe.",
-                                 recipe_.gate_mode_name,
-                                 embed ? "the prompts split into tokens" : "a forward pass"));
+                     fmt::format("gate_mode {} needs a forward pass of the base, which is not done "
+                                 "here; use cheap_embed, or random and train the router, or make "
+                                 "the gates with mergekit-moe.",
+                                 recipe_.gate_mode_name));
   }
 
   Result<Model> open_model(const ModelOpener& open, const ModelRef& ref,
@@ -325,13 +328,45 @@ class Mixture {
     }
     layers_ = *parsed.layers;
     hidden_ = *parsed.hidden_size;
-    const TensorInfo* embedding = base_.checkpoint->find(kOutside[0]);
-    if (!embedding || embedding->shape.size() != 2 || embedding->shape[1] != hidden_) {
+    embedding_ = base_.checkpoint->find(kOutside[0]);
+    if (!embedding_ || embedding_->shape.size() != 2 || embedding_->shape[1] != hidden_) {
       return refuse_at(recipe_.base_model.line,
                        fmt::format("the base has no \"{}\" of {} columns.", kOutside[0], hidden_));
     }
-    dtype_ = recipe_.dtype.value_or(embedding->dtype);
+    dtype_ = recipe_.dtype.value_or(embedding_->dtype);
     return {};
+  }
+
+  // Routers out of prompts. One serves all layers.
+  Status make_gates() {
+    HIERON_CHECK(check_dtype(*embedding_, nullptr));
+    HIERON_TRY(const auto encoder, open_encoder(base_.checkpoint->folder));
+    HIERON_TRY(gate_, make_gate(*encoder, experts_));
+    if (!kind_->shared_gate) return {};
+    if (shared_[0].expert->positive_prompts.empty()) {
+      return refuse_at(shared_[0].expert->line,
+                       fmt::format("the shared expert has no positive_prompts, which gate_mode {} "
+                                   "makes its gate from.",
+                                   recipe_.gate_mode_name));
+    }
+    HIERON_TRY(shared_gate_, make_gate(*encoder, shared_));
+    return {};
+  }
+
+  Result<std::shared_ptr<const ComputedTensor>> make_gate(const Encoder& encoder,
+                                                          const std::vector<Model>& models) const {
+    std::vector<GatePrompts> all;
+    for (const auto& [checkpoint, type, expert] : models) {
+      GatePrompts prompts;
+      prompts.where = fmt::format("{}:{}", recipe_.file, expert->line);
+      const uint64_t rows = embedding_->shape[0];
+      HIERON_TRY(prompts.positive,
+                 tokens_of_prompts(encoder, expert->positive_prompts, rows, prompts.where));
+      HIERON_TRY(prompts.negative,
+                 tokens_of_prompts(encoder, expert->negative_prompts, rows, prompts.where));
+      all.push_back(std::move(prompts));
+    }
+    return prompt_gate(base_.checkpoint, *embedding_, std::move(all), dtype_, replay_);
   }
 
   // Puts a tensor of the base where the mixture has it, or what comes in its place.
@@ -363,8 +398,8 @@ class Mixture {
   Status add_layer(uint64_t layer) {
     layers_done_[layer] = true;
     const std::string block = fmt::format("{}{}.{}", kLayers, layer, kind_->block);
-    add_gate(block + ".gate.weight", experts_.size());
-    if (kind_->shared_gate) add_gate(block + ".shared_expert_gate.weight", 1);
+    add_gate(block + ".gate.weight", experts_.size(), gate_);
+    if (kind_->shared_gate) add_gate(block + ".shared_expert_gate.weight", 1, shared_gate_);
     for (size_t e = 0; e < experts_.size(); ++e) {
       for (size_t p = 0; p < kProjections.size(); ++p) {
         HIERON_CHECK(take(experts_[e], projection(layer, kProjections[p]),
@@ -388,7 +423,9 @@ class Mixture {
                              .computed = std::move(computed)});
   }
 
-  void add_gate(const std::string& name, uint64_t rows) {
+  void add_gate(const std::string& name, uint64_t rows,
+                std::shared_ptr<const ComputedTensor> made) {
+    if (made) return add(name, {rows, hidden_}, std::move(made));
     const bool normal_numbers = recipe_.gate_mode == GateMode::kRandom;
     const double scale = normal_numbers ? 1 : 1 / std::sqrt(static_cast<double>(hidden_));
     add(name, {rows, hidden_},
@@ -424,13 +461,7 @@ class Mixture {
     if (!tensor) return missing(model, from);
     const MoeExpert* expert = model.expert;
     if (expert) HIERON_CHECK(check_shape(*expert, *tensor));
-    if (!info(tensor->dtype).format || info(tensor->dtype).bits < 16) {
-      return refuse_at(
-          expert ? expert->line : recipe_.base_model.line,
-          fmt::format("tensor \"{}\" is {}, the codes of a quantisation; give the model "
-                      "in BF16, F16 or F32.",
-                      printable(from), info(tensor->dtype).name));
-    }
+    HIERON_CHECK(check_dtype(*tensor, expert));
     const double noise = expert ? expert->noise_scale.value_or(0) : 0;
     const bool residual = expert && from.contains("down_proj");
     const double factor = residual ? expert->residual_scale.value_or(1) : 1;
@@ -445,6 +476,15 @@ class Mixture {
     }
     out_->tensors.push_back(std::move(out));
     return {};
+  }
+
+  // Of the base, where there is no expert.
+  Status check_dtype(const TensorInfo& tensor, const MoeExpert* expert) const {
+    if (info(tensor.dtype).format && info(tensor.dtype).bits >= 16) return {};
+    return refuse_at(expert ? expert->line : recipe_.base_model.line,
+                     fmt::format("tensor \"{}\" is {}, the codes of a quantisation; give the model "
+                                 "in BF16, F16 or F32.",
+                                 printable(tensor.name), info(tensor.dtype).name));
   }
 
   Status check_shape(const MoeExpert& expert, const TensorInfo& tensor) {
@@ -538,10 +578,13 @@ class Mixture {
   const MoeRecipe& recipe_;
   const uint64_t number_;
   const Seed seed_;
+  const std::optional<mergekit::Version> replay_;
   const std::shared_ptr<Checkpoint> out_;
   Model base_;
   std::vector<Model> experts_, shared_;
   const Architecture* kind_ = nullptr;
+  const TensorInfo* embedding_ = nullptr;                     // of the base
+  std::shared_ptr<const ComputedTensor> gate_, shared_gate_;  // null: random numbers
   Json config_;
   uint64_t layers_ = 0, hidden_ = 0;
   DType dtype_ = DType::kBF16;
@@ -553,8 +596,9 @@ class Mixture {
 }  // namespace
 
 Result<std::shared_ptr<const Checkpoint>> make_mixture(const MoeRecipe& recipe,
-                                                       const ModelOpener& open, uint64_t seed) {
-  return Mixture(recipe, seed).make(open);
+                                                       const ModelOpener& open, uint64_t seed,
+                                                       std::optional<mergekit::Version> replay) {
+  return Mixture(recipe, seed, replay).make(open);
 }
 
 }  // namespace hieron

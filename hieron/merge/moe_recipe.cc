@@ -6,6 +6,7 @@
 
 #include "hieron/core/text.h"
 #include "hieron/io/file.h"
+#include "hieron/merge/generation.h"
 #include "hieron/merge/recipe.h"
 #include "hieron/merge/recipe_reader.h"
 #include "hieron/merge/yaml.h"
@@ -67,8 +68,11 @@ class MoeReader {
     recipe_.seed_number = found.seed_number;
     recipe_.threads = found.threads;
     recipe_.expert_layout = found.experts;
-    if (found.arithmetic && *found.arithmetic != "exact") {
-      in_.warn(node->line, "hieron.arithmetic has no effect on a mixture: its tensors are copied");
+    recipe_.arithmetic = found.arithmetic;
+    if (found.arithmetic && *found.arithmetic != "exact" && !mergekit_version(*found.arithmetic)) {
+      in_.warn(node->line, fmt::format("hieron.arithmetic {} has no effect on a mixture: its "
+                                       "tensors are copied",
+                                       printable(*found.arithmetic, 60)));
     }
   }
 

@@ -18,8 +18,21 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr const char* kIndexName = "model.safetensors.index.json";
 constexpr uint64_t kMaxCompanionBytes = 256u << 20;
 constexpr uint64_t kSmallFiles = 64u << 20;  // room left for everything but the shards
+
+// Size and time of every file that the plan reads: what was made from others is not continued.
+std::string times_of_inputs(const Plan& plan) {
+  Sha256 hash;
+  for (const PlannedModel& model : plan.models) {
+    for (const CheckpointFile& file : model.checkpoint->files) {
+      hash.update(
+          fmt::format("{} {} {}\n", file.path, file.bytes, file.file ? file.file->modified() : 0));
+    }
+  }
+  return to_hex(hash.finish());
+}
 
 }  // namespace
 
@@ -27,7 +40,8 @@ Result<std::unique_ptr<OutputFolder>> OutputFolder::enter(const Plan& plan, cons
                                                           const ExecuteOptions& options) {
   std::unique_ptr<OutputFolder> folder(new OutputFolder(plan, out, options));
   HIERON_CHECK(folder->check_not_an_input());
-  HIERON_TRY(folder->journal_, Journal::enter(out, plan.digest(), options.overwrite));
+  HIERON_TRY(folder->journal_,
+             Journal::enter(out, {plan.digest(), times_of_inputs(plan)}, options.overwrite));
   folder->find_finished();
   return folder;
 }
@@ -58,9 +72,11 @@ Status OutputFolder::close(const PlannedShard& shard) {
 
 Result<MergeResult> OutputFolder::complete() && {
   HIERON_CHECK(write_small_files());
-  HIERON_CHECK(put_shards_in_place());
-  HIERON_CHECK(write_index());
+  const std::string index = index_text();
+  if (!index.empty()) note(kIndexName, index);
   HIERON_CHECK(write_text(place(kManifestName), manifest_json(plan_, result_.files)));
+  HIERON_CHECK(put_shards_in_place());
+  if (!index.empty()) HIERON_CHECK(write_text(place(kIndexName), index));
   HIERON_CHECK(journal_->remove());
   return std::move(result_);
 }
@@ -91,9 +107,13 @@ void OutputFolder::find_finished() {
   result_.resumed_shards = finished_.size();
 }
 
+void OutputFolder::note(const std::string& name, std::string_view text) {
+  result_.files.push_back({name, text.size(), to_hex(sha256(text))});
+}
+
 Status OutputFolder::write_small(const std::string& name, std::string_view text) {
   HIERON_CHECK(write_text(place(name), text));
-  result_.files.push_back({name, text.size(), to_hex(sha256(text))});
+  note(name, text);
   return {};
 }
 
@@ -107,7 +127,9 @@ bool OutputFolder::replaced(std::string_view name) const {
                                                     "video_preprocessor_config.json",
                                                     "LICENSE",
                                                     "NOTICE"};
-  return std::ranges::find(kOthers, name) == kOthers.end();
+  const auto& brought = plan_.tokenizer_files;
+  return std::ranges::find(brought, name, &TokenizerFile::name) != brought.end() ||
+         std::ranges::find(kOthers, name) == kOthers.end();
 }
 
 Status OutputFolder::copy_companions() {
@@ -150,7 +172,7 @@ Status OutputFolder::put_shards_in_place() {
   return {};
 }
 
-Status OutputFolder::write_index() {
+std::string OutputFolder::index_text() const {
   if (plan_.shards.size() == 1) return {};
   std::vector<std::pair<std::string, std::string>> weight_map;
   uint64_t total = 0;
@@ -158,7 +180,7 @@ Status OutputFolder::write_index() {
     weight_map.emplace_back(tensor.name, plan_.shards[tensor.shard].name);
     total += tensor.bytes();
   }
-  return write_small("model.safetensors.index.json", write_shard_index(weight_map, total));
+  return write_shard_index(weight_map, total);
 }
 
 }  // namespace hieron

@@ -1,8 +1,8 @@
 // The folder that one merge is written to, from taking possession of it to the manifest.
 //
 // Shards are written front to back under hidden names, each entered in the journal when it is
-// durable; then come the small files, the shards' own names, the index, the manifest, and the
-// journal goes. See execute.h for what a reader may find in between.
+// durable; then come the small files, the manifest, the shards' own names, the index, and the
+// journal goes. A folder without a manifest is never whole.
 #pragma once
 
 #include <cstddef>
@@ -55,12 +55,13 @@ class OutputFolder {
   }
   Status check_not_an_input() const;
   void find_finished();
+  void note(const std::string& name, std::string_view text);
   Status write_small(const std::string& name, std::string_view text);
   bool replaced(std::string_view name) const;
   Status copy_companions();
   Status write_small_files();
   Status put_shards_in_place();
-  Status write_index();
+  std::string index_text() const;  // empty for one shard
 
   const Plan& plan_;
   const std::string out_;

@@ -10,19 +10,22 @@
 #include <set>
 #include <span>
 #include <tuple>
-#include <unordered_map>
 #include <unordered_set>
 
 #include "hieron/core/text.h"
 #include "hieron/io/file.h"
 #include "hieron/merge/experts.h"
+#include "hieron/merge/findings.h"
 #include "hieron/merge/generation.h"
 #include "hieron/merge/layers.h"
 #include "hieron/merge/layout.h"
+#include "hieron/merge/modules.h"
+#include "hieron/merge/opened_recipe.h"
+#include "hieron/merge/output_config.h"
 #include "hieron/merge/parameters.h"
 #include "hieron/merge/quantised.h"
+#include "hieron/merge/recipe_checks.h"
 #include "hieron/merge/vocabulary.h"
-#include "hieron/model/config.h"
 
 namespace hieron {
 namespace {
@@ -30,44 +33,11 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr uint64_t kMaxTokenizerBytes = 64u << 20;
-
-// A source of a slice, with its model opened and its layers counted.
-struct Operandum {
-  const RecipeSource* source;
-  uint32_t model;
-  uint32_t slot;
-  uint64_t first = 0, last = 0;  // layers
-};
-
-struct OpenSlice {
-  const RecipeSlice* slice;
-  std::vector<Operandum> sources;
-  std::optional<uint32_t> base;  // the model, where the method has a use for one
-};
-
-// What the planner knows of a model beyond its tensors.
-struct ModelFacts {
-  const RoleTable* roles;
-  std::string quantization;
-  uint64_t layers = 0;                                  // 0: none, or not needed
-  std::unordered_map<const TensorInfo*, LayerName> of;  // filled if layers matter
-};
+constexpr std::string_view kLeftOver =
+    "in no module of the recipe: copied from the base or the first model";
 
 bool is_float(DType dtype) {
   return info(dtype).format && info(dtype).bits >= 8 && info(dtype).blend;
-}
-
-std::string_view mergekit_name(DType dtype) {
-  switch (dtype) {
-    case DType::kBF16:
-      return "bfloat16";
-    case DType::kF16:
-      return "float16";
-    case DType::kF32:
-      return "float32";
-    default:
-      return "";
-  }
 }
 
 class Planner {
@@ -93,7 +63,6 @@ class Planner {
   Result<std::shared_ptr<const Plan>> run() {
     if (!plan_->method) return refuse(fmt::format("{}: unknown merge_method.", file()), file());
     HIERON_CHECK(check_arithmetic());
-    HIERON_CHECK(check_language());
     resolver_.emplace(plan_->recipe, plan_->method->describe());
     collect_texts();
     HIERON_CHECK(open_models());
@@ -104,56 +73,25 @@ class Planner {
     if (plan_->parents.empty()) {
       for (const PlannedModel& model : plan_->models) plan_->parents.push_back(model.ref);
     }
-    learn_layers();
-    check_slices();
+    learn_models(*plan_, opened_, findings_);
+    check_recipe(*plan_, opened_, findings_);
     if (plan_->problems.empty()) {
-      if (plan_->recipe.by_slices) {
-        plan_slices();
-      } else {
-        plan_whole(slices_.front());
-      }
+      for (uint32_t b = 0; b < opened_.bodies.size(); ++b) plan_body(b);
+      plan_left_over();
+      check_names();
       account_for_the_rest();
       check_tokenizers();
       note_random_stream();
       if (plan_->tensors.empty() && plan_->problems.empty())
-        problem(fmt::format("{}: the models have no tensors.", file()));
+        findings_.problem(fmt::format("{}: the models have no tensors.", file()));
       lay_out(*plan_, options_.shard_bytes);
-      write_config();
+      plan_->config_json = output_config(*plan_, opened_, vocabulary_, findings_);
     }
     return std::shared_ptr<const Plan>(std::move(plan_));
   }
 
  private:
   const std::string& file() const { return plan_->recipe.file; }
-
-  void problem(std::string sentence, std::string tensor = {}, int line = 0) {
-    plan_->problems.push_back({std::move(sentence), std::move(tensor), line});
-  }
-
-  // Once for a whole recipe, however many tensors have it.
-  void problem_once(int line, const std::string& clause, const std::string& tensor = {}) {
-    const std::string sentence = line > 0 ? fmt::format("{}, line {}: {}.", file(), line, clause)
-                                          : fmt::format("{}: {}.", file(), clause);
-    if (said_.insert(sentence).second) problem(sentence, tensor, line);
-  }
-  void warn_once(const std::string& sentence) {
-    if (said_.insert(sentence).second) plan_->warnings.push_back(sentence);
-  }
-
-  // What a recipe may say, but a plan does not carry out: refused rather than left out.
-  Status check_language() const {
-    const Recipe& recipe = plan_->recipe;
-    const auto refused = [&](int line, std::string_view clause) -> Status {
-      return refuse(fmt::format("{}, line {}: {}.", file(), line, clause), file(), {},
-                    static_cast<uint64_t>(line));
-    };
-    if (recipe.slices.empty()) {
-      return refused(recipe.modules.empty() ? recipe.line : recipe.modules.front().line,
-                     "models of several parts (modules) are read, but not merged yet; merge each "
-                     "part by a recipe of its own");
-    }
-    return {};
-  }
 
   Status check_arithmetic() {
     const auto known = resolve(plan_->arithmetic, plan_->method->describe(), DType::kBF16);
@@ -182,7 +120,27 @@ class Planner {
   // ---- models
 
   Status open_models() {
-    for (const RecipeSlice& slice : plan_->recipe.slices) {
+    const Recipe& recipe = plan_->recipe;
+    // A single module under mergekit's name for the only one is the whole model.
+    const bool whole = recipe.modules.empty() || (recipe.modules.size() == 1 &&
+                                                  recipe.modules.front().name == kDefaultModule);
+    if (whole) {
+      HIERON_CHECK(open_body({.by_slices = recipe.by_slices, .slices = {}}, recipe.slices));
+    } else {
+      for (const RecipeModule& module : recipe.modules) {
+        HIERON_CHECK(open_body({.module = &module, .by_slices = module.by_slices, .slices = {}},
+                               module.slices));
+      }
+    }
+    if (recipe.base_model) {
+      HIERON_TRY(opened_.base, open_model(*recipe.base_model));
+      plan_->donor = *opened_.base;
+    }
+    return {};
+  }
+
+  Status open_body(Body body, const std::vector<RecipeSlice>& slices) {
+    for (const RecipeSlice& slice : slices) {
       OpenSlice open{&slice, {}, std::nullopt};
       std::map<uint32_t, uint32_t> occurrences;
       for (const RecipeSource& source : slice.sources) {
@@ -191,12 +149,9 @@ class Planner {
         open.sources.push_back({&source, model, slot, 0, 0});
       }
       HIERON_CHECK(open_base(open));
-      slices_.push_back(std::move(open));
+      body.slices.push_back(std::move(open));
     }
-    if (plan_->recipe.base_model) {
-      HIERON_TRY(base_, open_model(*plan_->recipe.base_model));
-      plan_->donor = *base_;
-    }
+    opened_.bodies.push_back(std::move(body));
     return {};
   }
 
@@ -206,13 +161,13 @@ class Planner {
     const auto& ref = open.slice->base_model ? open.slice->base_model : plan_->recipe.base_model;
     if (!ref || plan_->method->describe().base == BaseModel::kUnused) return {};
     HIERON_TRY(open.base, open_model(*ref));
-    if (std::ranges::find(open.sources, *open.base, &Operandum::model) != open.sources.end())
+    if (std::ranges::find(open.sources, *open.base, &SliceSource::model) != open.sources.end())
       return {};
-    implied_.push_back({.model = *ref,
-                        .layers = open.slice->sources.front().layers,
-                        .parameters = {},
-                        .line = ref->line});
-    open.sources.push_back({&implied_.back(), *open.base, slot_of(*open.base, 0), 0, 0});
+    opened_.implied.push_back({.model = *ref,
+                               .layers = open.slice->sources.front().layers,
+                               .parameters = {},
+                               .line = ref->line});
+    open.sources.push_back({&opened_.implied.back(), *open.base, slot_of(*open.base, 0), 0, 0});
     return {};
   }
 
@@ -241,7 +196,7 @@ class Planner {
     for (size_t m = 0; m < vocabulary.checkpoints.size(); ++m) {
       if (vocabulary.checkpoints[m]) models_.all()[m].checkpoint = vocabulary.checkpoints[m];
     }
-    for (const std::string& warning : vocabulary.warnings) warn_once(warning);
+    for (const std::string& warning : vocabulary.warnings) findings_.warn(warning);
     plan_->tokenizer_files = std::move(vocabulary.files);
     vocabulary_ = vocabulary.rows;
     return {};
@@ -257,193 +212,59 @@ class Planner {
   Result<uint32_t> open_model(const ModelRef& ref) {
     HIERON_TRY(const uint32_t model, models_.open(ref));
     for (const std::string& warning : models_.all()[model].checkpoint->warnings) {
-      warn_once(warning);
+      findings_.warn(warning);
     }
     return model;
   }
 
   const Checkpoint& checkpoint(uint32_t model) const { return *plan_->models[model].checkpoint; }
 
-  // ---- layers
-
-  bool depth_matters() const {
-    const auto graded = [](const std::vector<ParameterSetting>& settings) {
-      return std::ranges::any_of(settings, [](const ParameterSetting& setting) {
-        return std::ranges::any_of(setting.rules,
-                                   [](const ParameterRule& r) { return r.values.size() > 1; });
-      });
-    };
-    if (plan_->recipe.by_slices || graded(plan_->recipe.parameters)) return true;
-    const RecipeSlice& slice = plan_->recipe.slices.front();
-    return graded(slice.parameters) ||
-           std::ranges::any_of(slice.sources, [&](const RecipeSource& s) {
-             return s.layers || graded(s.parameters);
-           });
-  }
-
-  void learn_layers() {
-    const bool wanted = depth_matters();
-    for (const PlannedModel& model : plan_->models) {
-      ModelFacts facts{&RoleTable::of(""), {}, 0, {}};
-      std::optional<uint64_t> stated;
-      if (!model.checkpoint->config_json.empty()) {
-        if (const auto config = parse_config(model.checkpoint->config_json, model.ref)) {
-          facts.roles = &RoleTable::of(config->architecture);
-          facts.quantization = config->quantization;
-          stated = config->layers;
-        } else {
-          warn_once(config.error().sentence);
-        }
-      }
-      if (wanted) {
-        for (const TensorInfo& tensor : model.checkpoint->tensors) {
-          if (const auto place = layer_name(*facts.roles, tensor)) {
-            facts.of.emplace(&tensor, *place);
-            facts.layers = std::max(facts.layers, place->layer + 1);
-          }
-        }
-        if (stated && *stated > 0) facts.layers = *stated;
-      }
-      facts_.push_back(std::move(facts));
-    }
-  }
-
-  std::optional<LayerName> layer_of(uint32_t model, const TensorInfo& tensor) const {
-    const auto it = facts_[model].of.find(&tensor);
-    return it == facts_[model].of.end() ? std::nullopt : std::optional(it->second);
-  }
-
-  // ---- checks of the recipe against the models
-
-  void check_slices() {
-    for (OpenSlice& open : slices_) {
-      check_count(open);
-      check_repeats(open);
-      check_base(open);
-      check_levels(open);
-      if (plan_->recipe.by_slices) check_ranges(open);
-    }
-  }
-
-  // The base is not counted where it is only the origin of the differences.
-  void check_count(const OpenSlice& open) {
-    const MethodInfo& about = plan_->method->describe();
-    const bool origin = about.base == BaseModel::kOptional || about.base == BaseModel::kRequired;
-    size_t n = 0;
-    for (const Operandum& source : open.sources) n += !origin || source.model != open.base;
-    if (n >= about.min_models && n <= about.max_models) return;
-    const std::string wanted =
-        about.min_models == about.max_models
-            ? fmt::format("{} model{}", about.min_models, about.min_models == 1 ? "" : "s")
-        : n < about.min_models ? fmt::format("{} models at least", about.min_models)
-                               : fmt::format("{} models at most", about.max_models);
-    problem_once(open.slice->line,
-                 fmt::format("{} takes {}{}{}, but {} stand{} here", about.name, wanted,
-                             origin ? " besides base_model" : "",
-                             plan_->recipe.by_slices ? " in a slice" : "", n, n == 1 ? "s" : ""));
-  }
-
-  void check_repeats(const OpenSlice& open) {
-    for (size_t i = 0; i < open.sources.size(); ++i) {
-      for (size_t j = 0; j < i; ++j) {
-        const RecipeSource &a = *open.sources[j].source, &b = *open.sources[i].source;
-        if (open.sources[i].model != open.sources[j].model || a.layers != b.layers) continue;
-        const std::string clause = fmt::format(
-            "the model \"{}\" is listed twice (first in line {})", printable(b.model.text), a.line);
-        if (replayed_) {
-          problem_once(
-              b.line,
-              clause + "; " + plan_->arithmetic +
-                  " would silently keep one of the two, so list it once with the weight you mean");
-        } else {
-          warn_once(fmt::format("{}, line {}: {}; both count.", file(), b.line, clause));
-        }
-      }
-    }
-  }
-
-  // mergekit adds an unlisted base to the models; then a weight is missing, or there is one model
-  // too many.
-  void check_base(const OpenSlice& open) {
-    const MethodInfo& about = plan_->method->describe();
-    if (about.base == BaseModel::kRequired && !open.base) {
-      return problem_once(open.slice->line,
-                          fmt::format("{} merges differences from a base model; add `base_model: "
-                                      "…`, the model that all the others were trained from",
-                                      about.name));
-    }
-    if (!base_ || about.base != BaseModel::kUnused) return;
-    if (std::ranges::find(open.sources, *base_, &Operandum::model) != open.sources.end()) return;
-    const ModelRef& ref = *plan_->recipe.base_model;
-    problem_once(
-        ref.line,
-        fmt::format("base_model \"{}\" is not among the models, and {} has no use for a base; "
-                    "list it with its parameters, or remove base_model",
-                    printable(ref.text), plan_->recipe.method));
-  }
-
-  // A parameter of the whole merge does nothing under one model, in mergekit neither.
-  void check_levels(const OpenSlice& open) {
-    for (const Operandum& source : open.sources) {
-      for (const ParameterSetting& setting : source.source->parameters) {
-        const auto about = std::ranges::find(plan_->method->describe().parameters, setting.name,
-                                             &ParameterInfo::name);
-        if (about == plan_->method->describe().parameters.end() || about->per_model) continue;
-        warn_once(fmt::format(
-            "{}, line {}: {} under a model has no effect, in mergekit neither: it is a parameter "
-            "of the whole merge; put it under the top-level parameters.",
-            file(), setting.line, setting.name));
-      }
-    }
-  }
-
-  void check_ranges(OpenSlice& open) {
-    for (Operandum& source : open.sources) {
-      const uint64_t layers = facts_[source.model].layers;
-      const auto range = source.source->layers.value_or(std::pair<uint64_t, uint64_t>{0, layers});
-      source.first = range.first;
-      source.last = range.second;
-      if (range.second > layers) {
-        problem_once(
-            source.source->line,
-            fmt::format(
-                "layer_range [{}, {}) goes past the last layer of \"{}\", which has {} layers",
-                range.first, range.second, printable(source.source->model.text), layers));
-      }
-      const Operandum& lead = open.sources.front();
-      if (range.second - range.first != lead.last - lead.first) {
-        problem_once(
-            source.source->line,
-            fmt::format(
-                "layer_range [{}, {}) has {} layers, but the slice's first source has {}; all "
-                "sources of a slice must have equally many",
-                range.first, range.second, range.second - range.first, lead.last - lead.first));
-      }
-    }
-  }
-
   // ---- output tensors
 
   struct Candidate {
-    const Operandum* source;
+    const SliceSource* source;
     const TensorInfo* tensor;
   };
 
+  void plan_body(uint32_t b) {
+    Body& body = opened_.bodies[b];
+    current_ = b;
+    if (body.by_slices) return plan_slices(body);
+    const size_t before = plan_->accounting.size();
+    plan_whole(body.slices.front());
+    if (!body.module || plan_->accounting.size() > before) return;
+    findings_.problem_at(body.module->line,
+                         fmt::format("none of the models of the module \"{}\" has a tensor of it",
+                                     printable(body.module->name)));
+  }
+
+  // A stack may reach into what another module wrote, if its name is only a part of a row.
+  void check_names() {
+    if (!opened_.by_modules() || !opened_.by_slices()) return;
+    std::unordered_set<std::string_view> names;
+    for (const PlannedTensor& tensor : plan_->tensors) {
+      if (names.insert(tensor.name).second) continue;
+      return findings_.problem(fmt::format("{}: two modules write the tensor \"{}\"; slices need a "
+                                           "module that has all the layers of a row.",
+                                           file(), printable(tensor.name)),
+                               tensor.name);
+    }
+  }
+
+  bool in_body(uint32_t model, const TensorInfo& tensor) const {
+    return opened_.body_of(model, tensor) == current_;
+  }
+
   void plan_whole(const OpenSlice& open) {
-    const uint64_t layers = facts_[open.sources.front().model].layers;
-    const auto depth = [&](const Operandum& source, const TensorInfo& tensor) {
-      const auto place = layer_of(source.model, tensor);
-      if (!place) return 0.0;
-      return layers > 1 ? static_cast<double>(place->layer) / static_cast<double>(layers - 1) : 1.0;
-    };
     plan_->tensors.reserve(checkpoint(open.sources.front().model).tensors.size());
     plan_->accounting.reserve(plan_->tensors.capacity() * open.sources.size());
     std::vector<Candidate> inputs;
-    for (const Operandum& lead : open.sources) {
+    for (const SliceSource& lead : open.sources) {
       for (const TensorInfo& tensor : checkpoint(lead.model).tensors) {
+        if (!in_body(lead.model, tensor)) continue;
         find_inputs(open, tensor, inputs);
         if (inputs.front().source != &lead) continue;  // planned with an earlier source
-        plan_tensor(open, tensor.name, depth(lead, tensor), inputs);
+        plan_tensor(open, tensor.name, opened_.depth_of(lead.model, tensor), inputs);
       }
     }
   }
@@ -453,7 +274,7 @@ class Planner {
                    std::vector<Candidate>& inputs) {
     inputs.clear();
     last_found_.resize(plan_->slots.size());
-    for (const Operandum& source : open.sources) {
+    for (const SliceSource& source : open.sources) {
       const TensorInfo*& last = last_found_[source.slot];
       if (const TensorInfo* found = checkpoint(source.model).find_after(last, tensor.name)) {
         inputs.push_back({&source, found});
@@ -462,53 +283,43 @@ class Planner {
     }
   }
 
-  void plan_slices() {
-    plan_outside(slices_.front(), false);
+  void plan_slices(Body& body) {
+    plan_outside(body.slices.front(), false);
     uint64_t layer = 0;
-    for (const OpenSlice& open : slices_) {
-      const std::vector<uint64_t> range = layers_of(open);
-      std::vector<std::vector<const TensorInfo*>> by_layer(range.size());
-      for (const Operandum& source : open.sources) collect_layers(source, by_layer);
-      for (size_t i = 0; i < range.size(); ++i)
-        plan_layer(open, i, layer + i, range.size(), by_layer[i]);
-      layer += range.size();
-      for (size_t i = 0; i < range.size(); ++i) {
-        stack_.push_back(
-            {&checkpoint(open.sources.front().model).config_json, open.sources.front().first + i});
+    for (const OpenSlice& open : body.slices) {
+      const SliceSource& first = open.sources.front();
+      std::vector<std::vector<Candidate>> by_layer(first.last - first.first);
+      for (const SliceSource& source : open.sources) collect_layers(source, by_layer);
+      for (size_t i = 0; i < by_layer.size(); ++i) {
+        plan_layer(open, i, layer++, by_layer.size(), by_layer[i]);
+        body.stack.push_back({&checkpoint(first.model).config_json, first.first + i});
       }
     }
-    plan_outside(slices_.back(), true);
-  }
-
-  static std::vector<uint64_t> layers_of(const OpenSlice& open) {
-    return std::vector<uint64_t>(open.sources.front().last - open.sources.front().first);
+    plan_outside(body.slices.back(), true);
   }
 
   // Tensors of the slice's layers, by layer, in file order, those of the first source first.
-  void collect_layers(const Operandum& source,
-                      std::vector<std::vector<const TensorInfo*>>& by_layer) const {
+  void collect_layers(const SliceSource& source,
+                      std::vector<std::vector<Candidate>>& by_layer) const {
     for (const TensorInfo& tensor : checkpoint(source.model).tensors) {
-      const auto place = layer_of(source.model, tensor);
+      if (!in_body(source.model, tensor)) continue;
+      const auto place = opened_.layer_of(source.model, tensor);
       if (!place || place->layer < source.first || place->layer >= source.last) continue;
-      by_layer[place->layer - source.first].push_back(&tensor);
+      by_layer[place->layer - source.first].push_back({&source, &tensor});
     }
   }
 
   void plan_layer(const OpenSlice& open, uint64_t offset, uint64_t out_layer, uint64_t layers,
-                  const std::vector<const TensorInfo*>& tensors) {
+                  const std::vector<Candidate>& tensors) {
     const double t =
         layers > 1 ? static_cast<double>(offset) / static_cast<double>(layers - 1) : 1.0;
     std::set<std::string> done;
-    for (const TensorInfo* tensor : tensors) {
-      const auto owner = std::ranges::find_if(open.sources, [&](const Operandum& s) {
-        const auto place = layer_of(s.model, *tensor);
-        return place && place->layer == s.first + offset;
-      });
-      const LayerName place = *layer_of(owner->model, *tensor);
+    for (const auto& [owner, tensor] : tensors) {
+      const LayerName place = *opened_.layer_of(owner->model, *tensor);
       const std::string name = renumbered(tensor->name, place, out_layer);
       if (!done.insert(name).second) continue;
       std::vector<Candidate> inputs;
-      for (const Operandum& source : open.sources) {
+      for (const SliceSource& source : open.sources) {
         const std::string own = renumbered(tensor->name, place, source.first + offset);
         if (const TensorInfo* found = checkpoint(source.model).find(own))
           inputs.push_back({&source, found});
@@ -522,10 +333,10 @@ class Planner {
   void plan_outside(const OpenSlice& open, bool after) {
     std::unordered_set<std::string_view> done;
     std::vector<Candidate> inputs;
-    for (const Operandum& lead : open.sources) {
+    for (const SliceSource& lead : open.sources) {
       for (const TensorInfo& tensor : checkpoint(lead.model).tensors) {
-        if (layer_of(lead.model, tensor) ||
-            after_layers(*facts_[lead.model].roles, tensor) != after)
+        if (!in_body(lead.model, tensor) || opened_.layer_of(lead.model, tensor) ||
+            opened_.comes_after(lead.model, tensor) != after)
           continue;
         if (!done.insert(tensor.name).second) continue;
         find_inputs(open, tensor, inputs);
@@ -537,21 +348,9 @@ class Planner {
   void plan_tensor(const OpenSlice& open, const std::string& name, double t,
                    const std::vector<Candidate>& inputs) {
     if (!same_shape(name, inputs)) return;
-    PlannedTensor tensor{.name = name,
-                         .dtype = inputs[0].tensor->dtype,
-                         .elements = inputs[0].tensor->elements,
-                         .rule = Rule::kMerged,
-                         .method = plan_->method,
-                         .inputs = {},
-                         .parameters = nullptr,
-                         .base = base_of(open, inputs),
-                         .working = inputs[0].tensor->dtype,
-                         .returned = inputs[0].tensor->dtype,
-                         .cast_first = replayed_,
-                         .arithmetic = Arithmetic::kExact,
-                         .replay = std::nullopt,
-                         .shard = 0,
-                         .offset = 0};
+    PlannedTensor tensor = blank(*inputs[0].tensor);
+    tensor.name = name;
+    tensor.base = base_of(open, inputs);
     const bool numbers =
         std::ranges::all_of(inputs, [](const Candidate& c) { return is_float(c.tensor->dtype); });
     if (!numbers) return plan_codes(std::move(tensor), inputs);
@@ -571,6 +370,65 @@ class Planner {
       return account(inputs, Rule::kRefused, "its parameters make no sense");
     if (inputs.size() < open.sources.size()) note_absent(name, inputs.size(), open.sources.size());
     finish(std::move(tensor), inputs, "merged with those of the same name");
+  }
+
+  PlannedTensor blank(const TensorInfo& like) const {
+    return {.name = like.name,
+            .dtype = like.dtype,
+            .elements = like.elements,
+            .rule = Rule::kMerged,
+            .method = plan_->method,
+            .inputs = {},
+            .parameters = nullptr,
+            .base = std::nullopt,
+            .working = like.dtype,
+            .returned = like.dtype,
+            .cast_first = replayed_,
+            .arithmetic = Arithmetic::kExact,
+            .replay = std::nullopt,
+            .shard = 0,
+            .offset = 0};
+  }
+
+  // What no module of the recipe takes: mergekit leaves it out. Without its vision tower no model
+  // of pictures works, so it is copied here, unless a version of mergekit is replayed.
+  void plan_left_over() {
+    if (!opened_.by_modules()) return;
+    std::vector<uint32_t> order(plan_->slots.begin(), plan_->slots.end());
+    order.insert(order.begin(), opened_.base.value_or(plan_->donor));
+    std::deque<SliceSource> sources;
+    std::unordered_set<std::string_view> done;
+    for (const uint32_t model : order) {
+      if (std::ranges::find(sources, model, &SliceSource::model) != sources.end()) continue;
+      const SliceSource* lead = nullptr;
+      for (const TensorInfo& tensor : checkpoint(model).tensors) {
+        if (opened_.body_of(model, tensor) != kNoPart || !done.insert(tensor.name).second) continue;
+        if (left_over_++ == 0) first_left_over_ = fmt::format("\"{}\"", printable(tensor.name));
+        if (replayed_) continue;
+        if (!lead) lead = &sources.emplace_back(nullptr, model, slot_of(model, 0));
+        copy_left_over({lead, &tensor});
+      }
+    }
+    if (left_over_ == 0) return;
+    findings_.warn(fmt::format(
+        "{}: {} tensor{} in no module of the recipe, first {}; {}.", file(), left_over_,
+        left_over_ == 1 ? " is" : "s are", first_left_over_,
+        replayed_
+            ? fmt::format("{} leaves {} out, and so does this merge", plan_->arithmetic,
+                          left_over_ == 1 ? "it" : "them")
+            : fmt::format("copied from \"{}\"",
+                          printable(plan_->models[opened_.base.value_or(plan_->donor)].ref))));
+  }
+
+  void copy_left_over(const Candidate& from) {
+    PlannedTensor tensor = blank(*from.tensor);
+    tensor.arithmetic = Arithmetic::kExact;
+    if (!is_float(from.tensor->dtype)) {
+      tensor.rule = Rule::kCopied;
+      tensor.parameters = resolver_->none();
+      return finish(std::move(tensor), {from}, kLeftOver);
+    }
+    carry(std::move(tensor), from, kLeftOver);
   }
 
   // The input that is the base model.
@@ -603,6 +461,11 @@ class Planner {
       if (input.source != chosen.source) account({input}, Rule::kDropped, why);
     }
     note_carried(tensor.name);
+    carry(std::move(tensor), chosen, why);
+  }
+
+  // One input, in the recipe's dtype.
+  void carry(PlannedTensor tensor, const Candidate& chosen, std::string_view why) {
     tensor.base = std::nullopt;
     tensor.method = find_method("passthrough");
     tensor.parameters = resolver_->none();
@@ -667,8 +530,9 @@ class Planner {
                       printable(inputs[0].source->source->model.text),
                       info(input.tensor->dtype).name, printable(input.source->source->model.text)));
     }
-    const auto base = std::ranges::find_if(
-        inputs, [&](const Candidate& c) { return base_ && c.source->model == *base_; });
+    const auto base = std::ranges::find_if(inputs, [&](const Candidate& c) {
+      return opened_.base && c.source->model == *opened_.base;
+    });
     const Candidate chosen = base == inputs.end() ? inputs.front() : *base;
     tensor.rule = Rule::kCopied;
     tensor.parameters = resolver_->none();
@@ -685,14 +549,14 @@ class Planner {
   bool refuse_quantised(const std::string& name, const std::vector<Candidate>& inputs) {
     for (const Candidate& input : inputs) {
       const auto scheme = quantised(checkpoint(input.source->model), *input.tensor,
-                                    facts_[input.source->model].quantization);
+                                    opened_.facts[input.source->model].quantization);
       if (!scheme) continue;
       refuse_inputs(
           name, inputs,
           fmt::format(
               "{}: tensor \"{}\" of \"{}\" holds quantised codes about to be averaged as numbers "
               "({}); dequantise the model first.",
-              file(), printable(name), printable(input.source->source->model.text), *scheme));
+              file(), printable(name), printable(plan_->models[input.source->model].ref), *scheme));
       return true;
     }
     return false;
@@ -749,7 +613,7 @@ class Planner {
   void missing(std::string_view parameter, const RecipeSource& source, const std::string& tensor) {
     const bool filtered =
         std::ranges::any_of(source.parameters, [&](const auto& s) { return s.name == parameter; });
-    problem_once(
+    findings_.problem_at(
         source.line,
         filtered
             ? fmt::format(
@@ -774,11 +638,11 @@ class Planner {
       return true;
     }
     if (replayed_) {
-      warn_once(fmt::format("{}, line {}: {} (as {} does, it is written all the same).", file(),
-                            open.slice->line, *reason, plan_->arithmetic));
+      findings_.warn(fmt::format("{}, line {}: {} (as {} does, it is written all the same).",
+                                 file(), open.slice->line, *reason, plan_->arithmetic));
       return true;
     }
-    problem_once(open.slice->line, *reason, tensor.name);
+    findings_.problem_at(open.slice->line, *reason, tensor.name);
     return false;
   }
 
@@ -800,7 +664,7 @@ class Planner {
 
   void refuse_inputs(const std::string& name, const std::vector<Candidate>& inputs,
                      const std::string& sentence) {
-    problem(sentence, name);
+    findings_.problem(sentence, name);
     account(inputs, Rule::kRefused, "see the problems");
   }
 
@@ -825,13 +689,7 @@ class Planner {
       }
       for (const TensorInfo& tensor : tensors) {
         if (used[static_cast<size_t>(&tensor - tensors.data())]) continue;
-        const auto place = layer_of(m, tensor);
-        by_model[m].push_back(
-            {m, &tensor, Rule::kDropped,
-             reason(!named  ? "the model only lends its configuration"
-                    : place ? "its layer is in no slice"
-                            : "tensors before the layers come from the first slice, those after "
-                              "them from the last")});
+        by_model[m].push_back({m, &tensor, Rule::kDropped, reason(why_unused(m, tensor, named))});
       }
       // In file order; a tensor used several times is listed once for each rule.
       const auto order = [](const AccountedTensor& a) {
@@ -858,12 +716,27 @@ class Planner {
     }
   }
 
+  std::string_view why_unused(uint32_t model, const TensorInfo& tensor, bool named) const {
+    if (!named) return "the model only lends its configuration";
+    const uint32_t part = opened_.body_of(model, tensor);
+    if (part == kNoPart) {
+      return replayed_ ? "in no module of the recipe" : "in no module: copied from another model";
+    }
+    const bool asked = std::ranges::any_of(opened_.bodies[part].slices, [&](const OpenSlice& open) {
+      return std::ranges::find(open.sources, model, &SliceSource::model) != open.sources.end();
+    });
+    if (!asked) return "its module is made of other models";
+    if (opened_.layer_of(model, tensor)) return "its layer is in no slice";
+    return "tensors before the layers come from the first slice, those after them from the last";
+  }
+
   // Equal vocabulary sizes can still mean other tokens.
   void check_tokenizers() {
     std::optional<std::string> first;
     uint32_t first_model = 0;
     if (plan_->recipe.tokenizer) return;
-    if (plan_->recipe.method == "passthrough" && !plan_->recipe.by_slices) return;
+    if (plan_->recipe.method == "passthrough" && !opened_.by_slices() && !opened_.by_modules())
+      return;
     for (uint32_t m = 0; m < plan_->models.size(); ++m) {
       const std::string& folder = checkpoint(m).folder;
       if (folder.empty()) continue;
@@ -876,7 +749,7 @@ class Planner {
         first = *std::move(text);
         first_model = m;
       } else if (*text != *first) {
-        warn_once(fmt::format(
+        findings_.warn(fmt::format(
             "The tokenizers of \"{}\" and \"{}\" differ: rows of their embeddings may stand for "
             "different tokens.",
             printable(plan_->models[first_model].ref), printable(plan_->models[m].ref)));
@@ -889,7 +762,7 @@ class Planner {
     const MethodInfo& about = plan_->method->describe();
     if (!about.random && !mergekit_version(plan_->arithmetic)) return;
     if (about.random && !options_.seed && !plan_->recipe.seed_number) {
-      warn_once(
+      findings_.warn(
           fmt::format("{}: {} drops changes at random and the recipe has no seed; 0 is used, "
                       "and recorded (hieron: {{seed: …}} or --random-seed).",
                       file(), about.name));
@@ -907,38 +780,27 @@ class Planner {
     }
   }
 
-  void write_config() {
-    std::string config = checkpoint(plan_->donor).config_json;
-    if (config.empty()) return;
-    if (plan_->recipe.by_slices) config = stacked_config(config, stack_);
-    const auto written = plan_->recipe.out_dtype ? plan_->recipe.out_dtype : plan_->recipe.dtype;
-    if (written) config = retyped_config(config, mergekit_name(*written));
-    if (vocabulary_) config = resized_config(config, *vocabulary_);
-    plan_->config_json = std::move(config);
-  }
-
   const PlanOptions& options_;
   std::shared_ptr<Plan> plan_;
   bool replayed_ = false;
-  std::optional<uint32_t> base_;
   std::optional<uint64_t> vocabulary_;  // rows, if the recipe decides them
-  std::vector<OpenSlice> slices_;
-  std::vector<ModelFacts> facts_;
+  Findings findings_{*plan_};
+  OpenedRecipe opened_;
+  uint32_t current_ = 0;  // the body that is being planned
   RecipeModels models_;
-  std::deque<RecipeSource> implied_;                         // bases that the recipe does not list
   std::map<std::pair<uint32_t, uint32_t>, uint32_t> slots_;  // (model, occurrence) -> slot
-  std::vector<LayerSource> stack_;                           // per output layer
   std::optional<ParameterResolver> resolver_;
   std::vector<const TensorInfo*> last_found_;  // by slot
   std::vector<const RecipeSource*> wanted_sources_;
   std::shared_ptr<const TensorParameters> sensible_;
   std::map<DType, Result<Generation>> generations_;        // by working dtype
   std::map<std::string, std::string, std::less<>> texts_;  // parameters that are text
-  std::set<std::string> said_;
   size_t absent_ = 0;
   std::string first_absent_;
   size_t carried_ = 0;
   std::string first_carried_;
+  size_t left_over_ = 0;
+  std::string first_left_over_;
 };
 
 }  // namespace

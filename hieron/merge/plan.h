@@ -114,8 +114,9 @@ struct Plan {
   std::vector<std::string> warnings;
 
   uint64_t output_bytes() const;  // Σ shard files
-  std::string to_json() const;    // canonical: the same plan gives the same bytes
-  std::string digest() const;     // SHA-256 of the part of to_json() that decides the output
+  // Canonical: the same plan gives the same bytes. `more`: members that are added at the end.
+  std::string to_json(std::string_view more = {}) const;
+  std::string digest() const;  // SHA-256 of the part of to_json() that decides the output
 };
 
 // Opens the models and plans. An Error only where there is nothing to plan (no model can be opened,

@@ -50,7 +50,7 @@ Result<std::shared_ptr<const Checkpoint>> as_model(const std::shared_ptr<const P
   for (const PlannedModel& input : plan->models) {
     const std::string folder = std::filesystem::path(input.ref).filename().string();
     for (const CheckpointFile& file : input.checkpoint->files) {
-      model->files.push_back({fmt::format("{}/{}", folder, file.path), file.bytes, nullptr});
+      model->files.push_back({fmt::format("{}/{}", folder, file.path), file.bytes, file.file});
     }
   }
   return model;

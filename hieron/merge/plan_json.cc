@@ -127,7 +127,7 @@ std::string hash_of(const std::string& path) {
 
 }  // namespace
 
-std::string Plan::to_json() const {
+std::string Plan::to_json(std::string_view more) const {
   std::string text;
   const Sink out = [&text](std::string_view piece) { text += piece; };
   out(fmt::format(
@@ -141,6 +141,7 @@ std::string Plan::to_json() const {
   write_tensors(*this, out);
   out(",");
   write_accounting(*this, out);
+  if (!more.empty()) out(fmt::format(",{}", more));
   out("}\n");
   return text;
 }

@@ -1,5 +1,6 @@
 #include "hieron/merge/plan_mixture.h"
 
+#include "hieron/merge/generation.h"
 #include "hieron/merge/moe.h"
 
 namespace hieron {
@@ -21,6 +22,7 @@ Recipe copy_of_mixture(const MoeRecipe& recipe) {
   copy.text = recipe.text;
   copy.method = "passthrough";
   copy.slices.push_back(std::move(slice));
+  if (mergekit_version(recipe.arithmetic.value_or(""))) copy.arithmetic = recipe.arithmetic;
   copy.threads = recipe.threads;
   copy.experts = recipe.expert_layout;
   copy.warnings = recipe.warnings;
@@ -38,7 +40,9 @@ Result<std::shared_ptr<const Plan>> plan_mixture(const MoeRecipe& recipe,
   };
   PlanOptions with = options;
   with.seed = options.seed.value_or(recipe.seed_number.value_or(0));
-  HIERON_TRY(with.documents[kMixture], make_mixture(recipe, open, *with.seed));
+  const std::string arithmetic = options.arithmetic.value_or(recipe.arithmetic.value_or("exact"));
+  HIERON_TRY(with.documents[kMixture],
+             make_mixture(recipe, open, *with.seed, mergekit_version(arithmetic)));
   for (const PlannedModel& model : models.all()) with.parents.push_back(model.ref);
   return make_plan(copy_of_mixture(recipe), with);
 }

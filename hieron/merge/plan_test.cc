@@ -96,22 +96,24 @@ TEST(Plan, WarnsOfAParameterOfTheMergeUnderOneModel) {
   EXPECT_EQ(tensor(*plan, "model.norm.weight").parameters->global.at("normalize"), 1.0);
 }
 
-TEST(Plan, SaysThatMergekitFusesExpertsAndOnlyWhereThereAreSome) {
-  const std::string recipe = two_models("hieron: {arithmetic: mergekit-0.1.5}\n");
-  const ScratchFolder dense;
-  write_model(dense, "a", llama(1));
-  write_model(dense, "b", llama(2));
-  EXPECT_TRUE(must_plan(dense, recipe)->warnings.empty());
-  const ScratchFolder sparse;
+TEST(Plan, FusesTheExpertsOfALayerWhereMergekitDoes) {
+  const ScratchFolder folder;
   for (const char* model : {"a", "b"}) {
-    write_model(sparse, model,
-                {{"model.layers.0.mlp.experts.0.up_proj.weight", DType::kBF16, {4, 4}, wave(1)},
-                 {"model.layers.0.mlp.experts.1.up_proj.weight", DType::kBF16, {4, 4}, wave(2)}});
+    std::vector<ScratchTensor> tensors;
+    for (const char* expert :
+         {"0.gate_proj", "0.up_proj", "0.down_proj", "1.gate_proj", "1.up_proj", "1.down_proj"}) {
+      tensors.push_back({"model.layers.0.mlp.experts." + std::string(expert) + ".weight",
+                         DType::kBF16,
+                         {4, 4},
+                         wave(1)});
+    }
+    write_model(folder, model, tensors);
   }
-  const auto plan = must_plan(sparse, recipe);
-  ASSERT_EQ(plan->warnings.size(), 1u);
-  EXPECT_THAT(plan->warnings[0], HasSubstr("writes the experts of a layer as one tensor"));
-  EXPECT_TRUE(must_plan(sparse, two_models())->warnings.empty());
+  const auto fused = must_plan(folder, two_models("hieron: {arithmetic: mergekit-0.1.5}\n"));
+  ASSERT_EQ(fused->tensors.size(), 2u);
+  EXPECT_EQ(fused->tensors[0].name, "model.layers.0.mlp.experts.gate_up_proj");
+  EXPECT_EQ(fused->tensors[0].shape(), (Shape{2, 8, 4}));
+  EXPECT_EQ(must_plan(folder, two_models())->tensors.size(), 6u);
 }
 
 TEST(Plan, GradientsRunOverTheLayersAndStartAtTheEmbedding) {

@@ -183,7 +183,7 @@ enum class GateMode : uint8_t {
   kHidden,         // hidden states of the prompts: needs forward passes
   kHiddenAverage,  //
   kHiddenLast,     //
-  kCheapEmbed,     // mean of the prompts' token embeddings
+  kCheapEmbed,     // embeddings of the prompts' tokens
   kRandom,         // standard normal
   kUniformRandom,  // uniform in ±1/√hidden_size
 };
@@ -200,7 +200,7 @@ struct MoeRecipe {
   uint64_t experts_per_token = 2;
   std::string architecture;  // "mixtral", "deepseek", "qwen", "qwen3"; empty: by the models
   int architecture_line = 0;
-  std::optional<std::string> seed;  // the hieron mapping, as in Recipe
+  std::optional<std::string> arithmetic, seed;  // the hieron mapping, as in Recipe
   std::optional<uint64_t> seed_number;
   std::optional<unsigned> threads;
   std::optional<ExpertLayout> expert_layout;

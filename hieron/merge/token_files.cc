@@ -2,7 +2,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <string>
+#include <unordered_map>
 #include <unordered_set>
 #include <utility>
 
@@ -15,7 +17,7 @@ namespace {
 
 namespace jt = json_text;
 
-using Dropped = std::unordered_set<std::string_view>;
+using Texts = std::unordered_set<std::string_view>;
 
 std::string_view truth(bool value) { return value ? "true" : "false"; }
 
@@ -35,7 +37,7 @@ std::string flags(const AddedToken& token, std::string_view lead) {
 
 // Line breaks are for texts that have them.
 std::string lead(bool lines, int indent) {
-  return lines ? "\n" + std::string(static_cast<size_t>(indent), ' ') : std::string();
+  return lines ? fmt::format("\n{:{}}", "", indent) : std::string();
 }
 
 std::string entry_of_list(const AddedToken& token, bool lines) {
@@ -67,21 +69,52 @@ std::string content_of(std::string_view token_object) {
 class FileWriter {
  public:
   explicit FileWriter(const TokenPlan& plan) : plan_(plan) {
-    for (const std::string& text : plan.dropped) dropped_.insert(text);
-    for (const AddedToken& token : plan.added) added_.insert(token.content);
+    for (const std::string& text : plan.dropped) {
+      dropped_.insert(text);
+      first_dropped_ = std::min<uint64_t>(first_dropped_, *plan.tokenizer->id(text));
+    }
+    for (const AddedToken& token : plan.added) added_.emplace(token.content, &token);
   }
 
   Result<std::vector<TokenizerFile>> write() {
     HIERON_TRY(std::vector<TokenizerFile> files, read_tokenizer_files(plan_.tokenizer->folder()));
     if (plan_.added.empty() && plan_.dropped.empty()) return files;
-    whole_ = std::ranges::any_of(files, [](const auto& f) { return f.name == "tokenizer.json"; });
+    const auto there = [&](std::string_view name) {
+      return std::ranges::find(files, name, &TokenizerFile::name) != files.end();
+    };
+    whole_ = there("tokenizer.json");
+    // Programs without tokenizer.json read the pieces here, and what was added from the config.
+    pieces_ = there("tokenizer.model");
     for (TokenizerFile& file : files) HIERON_CHECK(rewrite(file));
     if (!whole_) add_missing(files);
+    HIERON_CHECK(check(files));
     return files;
   }
 
  private:
+  // Do the new files give each token the id that the plan has?
+  Status check(const std::vector<TokenizerFile>& files) const {
+    const std::string& folder = plan_.tokenizer->folder();
+    HIERON_TRY(const auto written, parse_tokenizer(files, folder));
+    const auto differ = std::ranges::find_if(written->tokens(), [&](const Token& token) {
+      const auto added = added_.find(token.text);
+      return added != added_.end()
+                 ? added->second->id != token.id
+                 : dropped_.contains(token.text) || plan_.tokenizer->id(token.text) != token.id;
+    });
+    if (differ == written->tokens().end() && written->tokens().size() == plan_.tokens) return {};
+    const std::string_view text =
+        differ == written->tokens().end() ? std::string_view() : differ->text;
+    return refuse(
+        fmt::format("{}: the tokenizer cannot be written with the result's tokens: transformers "
+                    "would not give \"{}\" the id that its row has; take another model's tokenizer "
+                    "(tokenizer: {{source: …}}).",
+                    printable(folder), printable(text, 60)),
+        folder);
+  }
+
   Status rewrite(TokenizerFile& file) const {
+    if (plan_.replay && file.name == "tokenizer.json") HIERON_CHECK(check_replayed(file.text));
     using Rewriting = void (FileWriter::*)(std::string_view, jt::Edits&) const;
     const std::pair<std::string_view, Rewriting> all[] = {
         {"tokenizer.json", &FileWriter::tokenizer_json},
@@ -89,13 +122,33 @@ class FileWriter {
         {"special_tokens_map.json", &FileWriter::special_names},
         {"added_tokens.json", &FileWriter::added_ids},
         {"vocab.json", &FileWriter::vocab_json}};
+    if (file.name == "merges.txt") file.text = trimmed_merges(file.text);
+    if (file.name == "vocab.txt") file.text = trimmed_lines(file.text);
     for (const auto& [name, rewriting] : all) {
       if (file.name != name) continue;
       HIERON_CHECK(
-          jt::check_object(file.text, plan_.tokenizer->folder() + "/" + std::string(name)));
+          jt::check_object(file.text, fmt::format("{}/{}", plan_.tokenizer->folder(), name)));
       jt::Edits edits(file.text);
       (this->*rewriting)(file.text, edits);
       if (!edits.empty()) file.text = std::move(edits).apply();
+    }
+    return {};
+  }
+
+  // mergekit removes merges of dropped tokens, but not those that make one.
+  Status check_replayed(std::string_view text) const {
+    const auto model = jt::find(text, "model");
+    const auto merges = dropped_.empty() || !model ? std::nullopt : jt::find(*model, "merges");
+    if (!merges || !merges->starts_with('[')) return {};
+    for (const std::string_view merge : jt::elements(*merges)) {
+      const auto [left, right] = parts_of(merge);
+      if (dropped_.contains(left) || dropped_.contains(right)) continue;
+      if (!dropped_.contains(left + right)) continue;
+      return refuse(
+          fmt::format("mergekit fails because a merge makes the token \"{}\", which is "
+                      "beyond vocab_size (Exception: out of vocabulary); merge in exact "
+                      "arithmetic, which does it.",
+                      printable(left + right, 60)));
     }
     return {};
   }
@@ -111,14 +164,20 @@ class FileWriter {
     const auto list = jt::find(text, "added_tokens");
     const std::string_view old = list && list->starts_with('[') ? *list : "[]";
     const bool lines = text.find('\n') != text.npos;
-    std::vector<std::pair<uint64_t, std::string>> entries;
+    // The list is all that counts: a token that only another file adds would be numbered after
+    // these. An entry keeps its text unless it states another id.
+    std::unordered_map<std::string, std::string_view> present;
     for (const std::string_view entry : jt::elements(old)) {
-      const std::string content = content_of(entry);
-      if (dropped_.contains(content) || added_.contains(content)) continue;
-      entries.emplace_back(number(jt::find(entry, "id").value_or("0")), entry);
+      if (number(jt::find(entry, "id").value_or("")) == plan_.tokenizer->id(content_of(entry))) {
+        present.emplace(content_of(entry), entry);
+      }
     }
-    for (const AddedToken& token : plan_.added) {
-      entries.emplace_back(token.id, entry_of_list(token, lines));
+    std::vector<std::pair<uint64_t, std::string>> entries;
+    for (const AddedToken& token : kept_and_added()) {
+      const auto entry = present.find(token.content);
+      const bool as_it_was = entry != present.end() && !added_.contains(token.content);
+      entries.emplace_back(token.id,
+                           as_it_was ? std::string(entry->second) : entry_of_list(token, lines));
     }
     std::ranges::stable_sort(entries, {}, [](const auto& entry) { return entry.first; });
     std::vector<std::string> parts;
@@ -129,6 +188,17 @@ class FileWriter {
     if (const auto model = jt::find(text, "model")) trim_model(*model, edits);
   }
 
+  std::vector<AddedToken> kept_and_added() const {
+    std::vector<AddedToken> all;
+    for (const AddedToken& token : plan_.tokenizer->added()) {
+      if (!dropped_.contains(token.content) && !added_.contains(token.content)) {
+        all.push_back(token);
+      }
+    }
+    all.insert(all.end(), plan_.added.begin(), plan_.added.end());
+    return all;
+  }
+
   void trim_model(std::string_view model, jt::Edits& edits) const {
     if (const auto vocab = jt::find(model, "vocab")) trim_vocabulary(*vocab, edits);
     const auto merges = jt::find(model, "merges");
@@ -136,38 +206,69 @@ class FileWriter {
     std::vector<std::string> kept;
     const std::vector<std::string_view> all = jt::elements(*merges);
     for (const std::string_view merge : all) {
-      if (can_merge(merge)) kept.emplace_back(merge);
+      if (can_merge(parts_of(merge))) kept.emplace_back(merge);
     }
     if (kept.size() < all.size()) edits.replace(*merges, jt::container(*merges, kept));
   }
 
-  // A merge needs its two parts and what they make: "a b" or ["a", "b"].
-  bool can_merge(std::string_view merge) const {
-    std::string left, right;
+  // "a b" or ["a", "b"]
+  static std::pair<std::string, std::string> parts_of(std::string_view merge) {
     if (merge.starts_with('[')) {
       const auto parts = jt::elements(merge);
-      if (parts.size() != 2) return true;
-      left = jt::unquoted(parts[0]);
-      right = jt::unquoted(parts[1]);
-    } else {
-      const std::string both = jt::unquoted(merge);
-      const size_t space = both.find(' ');
-      if (space == both.npos) return true;
-      left = both.substr(0, space);
-      right = both.substr(space + 1);
+      if (parts.size() != 2) return {};
+      return {jt::unquoted(parts[0]), jt::unquoted(parts[1])};
     }
+    const std::string both = jt::unquoted(merge);
+    const size_t space = both.find(' ');
+    if (space == both.npos) return {};
+    return {both.substr(0, space), both.substr(space + 1)};
+  }
+
+  // A merge needs its two parts and what they make.
+  bool can_merge(const std::pair<std::string, std::string>& merge) const {
+    const auto& [left, right] = merge;
     return !dropped_.contains(left) && !dropped_.contains(right) &&
            !dropped_.contains(left + right);
+  }
+
+  template <class Keep>
+  static std::string lines_that(std::string_view text, const Keep& keep) {
+    std::string out;
+    for (size_t at = 0; at < text.size();) {
+      const size_t end = std::min(text.find('\n', at), text.size() - 1) + 1;
+      std::string_view line = text.substr(at, end - at);
+      while (line.ends_with('\n') || line.ends_with('\r')) line.remove_suffix(1);
+      if (keep(line)) out += text.substr(at, end - at);
+      at = end;
+    }
+    return out;
+  }
+
+  std::string trimmed_merges(std::string_view text) const {
+    if (dropped_.empty()) return std::string(text);
+    return lines_that(text, [&](std::string_view line) {
+      const size_t space = line.find(' ');
+      if (space == line.npos || line.starts_with("#version")) return true;
+      return can_merge({std::string(line.substr(0, space)), std::string(line.substr(space + 1))});
+    });
+  }
+
+  // The id is the line, so that only the end of the file can go.
+  std::string trimmed_lines(std::string_view text) const {
+    uint64_t id = 0;
+    return lines_that(text, [&](std::string_view line) {
+      return id++ < first_dropped_ || !dropped_.contains(line);
+    });
   }
 
   void trim_vocabulary(std::string_view vocab, jt::Edits& edits) const {
     std::vector<std::string> kept;
     size_t all = 0;
-    if (vocab.starts_with('[')) {  // [text, score], by id
+    if (vocab.starts_with('[')) {  // [text, score], by id: a text may be there twice
       for (const std::string_view piece : jt::elements(vocab)) {
-        ++all;
         const auto parts = jt::elements(piece);
-        if (!parts.empty() && dropped_.contains(jt::unquoted(parts[0]))) continue;
+        const bool late = all++ >= first_dropped_ && !parts.empty();
+        if (late && dropped_.contains(jt::unquoted(parts[0]))) continue;
         kept.emplace_back(piece);
       }
     } else {
@@ -189,18 +290,20 @@ class FileWriter {
   void tokenizer_config(std::string_view text, jt::Edits& edits) const {
     special_names(text, edits);
     const auto decoder = jt::find(text, "added_tokens_decoder");
-    if (!decoder && whole_) return;  // tokenizer.json says it
+    if (!decoder && whole_ && !pieces_) return;  // tokenizer.json says it
     const std::string_view old = decoder && decoder->starts_with('{') ? *decoder : "{}";
     const bool lines = text.find('\n') != text.npos;
-    std::vector<std::pair<uint64_t, std::string>> entries;
+    std::unordered_map<std::string, std::string> present;
     for (const jt::Member& member : jt::members(old)) {
       const std::string content = content_of(member.value);
-      if (dropped_.contains(content) || added_.contains(content)) continue;
-      entries.emplace_back(number(jt::unquoted(member.key)),
-                           fmt::format("{}: {}", member.key, member.value));
+      if (number(jt::unquoted(member.key)) != plan_.tokenizer->id(content)) continue;
+      present.emplace(content, fmt::format("{}: {}", member.key, member.value));
     }
-    for (const AddedToken& token : plan_.added) {
-      entries.emplace_back(token.id, entry_of_decoder(token, lines));
+    std::vector<std::pair<uint64_t, std::string>> entries;
+    for (const AddedToken& token : kept_and_added()) {
+      const auto entry = present.find(token.content);
+      const bool as_it_was = entry != present.end() && !added_.contains(token.content);
+      entries.emplace_back(token.id, as_it_was ? entry->second : entry_of_decoder(token, lines));
     }
     std::ranges::stable_sort(entries, {}, [](const auto& entry) { return entry.first; });
     std::vector<std::string> parts;
@@ -259,14 +362,72 @@ class FileWriter {
   }
 
   const TokenPlan& plan_;
-  Dropped dropped_, added_;
-  bool whole_ = false;  // there is a tokenizer.json
+  Texts dropped_;
+  uint64_t first_dropped_ = kMaxTokenIds;
+  std::unordered_map<std::string_view, const AddedToken*> added_;
+  bool whole_ = false, pieces_ = false;  // there is a tokenizer.json, a tokenizer.model
+};
+
+// ---- token ids in configs
+
+bool names_token_ids(std::string_view key) {
+  constexpr std::array<std::string_view, 3> kEnds{"_token_id", "_token_ids", "_token_index"};
+  return key == "suppress_tokens" || key == "begin_suppress_tokens" || key == "bad_words_ids" ||
+         std::ranges::any_of(kEnds, [&](std::string_view end) { return key.ends_with(end); });
+}
+
+class TokenIds {
+ public:
+  TokenIds(const Tokenizer& from, const TokenPlan& plan, std::vector<std::string>& missing)
+      : from_(from), plan_(plan), missing_(missing) {}
+
+  void rewrite(std::string_view object, jt::Edits& edits) {
+    for (const jt::Member& member : jt::members(object)) {
+      const std::string key = jt::unquoted(member.key);
+      if (member.value.starts_with('{')) {
+        rewrite(member.value, edits);
+      } else if (names_token_ids(key)) {
+        renumber(key, member.value, edits);
+      }
+    }
+  }
+
+ private:
+  // A number, or a list of them, of any depth. -1 and null stand for no token.
+  void renumber(const std::string& key, std::string_view value, jt::Edits& edits) {
+    if (value.starts_with('[')) {
+      for (const std::string_view element : jt::elements(value)) renumber(key, element, edits);
+      return;
+    }
+    if (value.empty() || value.find_first_not_of("0123456789") != value.npos) return;
+    const uint64_t id = number(value);
+    const auto text = id < kMaxTokenIds ? from_.text(static_cast<uint32_t>(id)) : std::nullopt;
+    if (!text) return;
+    const auto now = plan_.id(*text);
+    if (!now) {
+      missing_.push_back(fmt::format("{} ({}, \"{}\")", key, id, printable(*text, 60)));
+    } else if (*now != id) {
+      edits.replace(value, fmt::format("{}", *now));
+    }
+  }
+
+  const Tokenizer& from_;
+  const TokenPlan& plan_;
+  std::vector<std::string>& missing_;
 };
 
 }  // namespace
 
 Result<std::vector<TokenizerFile>> tokenizer_files(const TokenPlan& plan) {
   return FileWriter(plan).write();
+}
+
+std::string with_token_ids(const std::string& config, const Tokenizer& from, const TokenPlan& plan,
+                           std::vector<std::string>& missing) {
+  if (!jt::check_object(config, {})) return config;
+  jt::Edits edits(config);
+  TokenIds(from, plan, missing).rewrite(config, edits);
+  return std::move(edits).apply();
 }
 
 }  // namespace hieron

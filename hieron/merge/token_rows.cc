@@ -10,6 +10,7 @@
 
 #include "hieron/core/text.h"
 #include "hieron/kernels/decode.h"
+#include "hieron/merge/json_text.h"
 #include "hieron/merge/mergekit/rounding.h"
 #include "hieron/merge/tokens.h"
 #include "hieron/model/config.h"
@@ -127,6 +128,7 @@ class AlignedTensor final : public ComputedTensor {
         columns_(columns) {}
 
   Status read(uint64_t first, std::span<std::byte> out) const override {
+    if (out.empty()) return {};
     const uint64_t width = width_of(dtype_);
     uint64_t at = first;
     auto run = std::ranges::upper_bound(runs_, first / columns_, {}, &RowRun::first) - 1;
@@ -312,14 +314,23 @@ struct Candidate {
   Role role;
 };
 
-// Embeddings and heads of any kind: tokens', positions', labels'.
+// Embeddings of something else, which may have as many rows as there are tokens.
+bool not_of_tokens(std::string_view name) {
+  constexpr std::array<std::string_view, 8> kMarks{"position", "pos_emb",   "wpe",    "token_type",
+                                                   "patch",    "class_emb", "vision", "relative"};
+  return std::ranges::any_of(kMarks,
+                             [&](std::string_view mark) { return name.find(mark) != name.npos; });
+}
+
+// Embeddings and heads of any kind: tokens', other modalities', labels'.
 std::vector<Candidate> candidates(const Checkpoint& checkpoint) {
   const RoleTable& roles = roles_of(checkpoint);
   std::vector<Candidate> found;
   for (const TensorInfo& tensor : checkpoint.tensors) {
     if (tensor.shape.empty() || tensor.shape.size() > 2) continue;
     const Role role = roles.classify(tensor.name, tensor.shape).role;
-    if (role == Role::kHead || (role == Role::kEmbedding && tensor.shape.size() == 2)) {
+    const bool embedding = role == Role::kEmbedding && tensor.shape.size() == 2;
+    if (role == Role::kHead || (embedding && !not_of_tokens(tensor.name))) {
       found.push_back({&tensor, role});
     }
   }
@@ -369,10 +380,11 @@ bool gathers(DType dtype) {
 class Aligner {
  public:
   Aligner(std::span<const std::shared_ptr<const Checkpoint>> checkpoints, const TokenPlan& plan,
-          std::optional<DType> working)
-      : checkpoints_(checkpoints), plan_(plan), working_(working) {
-    alignment_ = std::make_shared<const Alignment>(
-        Alignment{plan.means, plan.unclaimed, plan.rows, plan.replay});
+          std::optional<DType> working, const TokenPlan* heads)
+      : checkpoints_(checkpoints),
+        embeddings_(of(plan)),
+        heads_(heads ? of(*heads) : embeddings_),
+        working_(working) {
     for (const auto& checkpoint : checkpoints) {
       vocabulary_.push_back(checkpoint ? vocabulary_candidates(*checkpoint)
                                        : std::vector<Candidate>());
@@ -394,7 +406,21 @@ class Aligner {
   }
 
  private:
+  struct Planned {
+    const TokenPlan* plan;
+    std::shared_ptr<const Alignment> alignment;
+  };
+  static Planned of(const TokenPlan& plan) {
+    return {&plan, std::make_shared<const Alignment>(
+                       Alignment{plan.means, plan.unclaimed, plan.rows, plan.replay})};
+  }
+  const Planned& planned(const Candidate& tensor) const {
+    return tensor.role == Role::kHead ? heads_ : embeddings_;
+  }
+
   Result<bool> align_tensor(size_t m, const Candidate& own, TensorInfo& out) const {
+    const auto& [plan, alignment] = planned(own);
+    if (plan->unchanged(m) && !plan->replay) return false;
     HIERON_TRY(std::vector<Lender> lenders, lenders_of(m, own));
     std::optional<DType> dtype = working_;
     if (!dtype) {
@@ -402,20 +428,22 @@ class Aligner {
         if (lender.tensor) dtype = widest(dtype, lender.tensor->dtype);
       }
     }
-    if (plan_.unchanged(m) && *dtype == own.tensor->dtype) return false;
-    const uint64_t columns = row_length(own.tensor->shape);
+    if (!dtype || !gathers(*dtype)) {
+      return refuse_lender(m, m, own, why_unfit(own.tensor, own));
+    }
+    if (plan->unchanged(m) && *dtype == own.tensor->dtype) return false;
     out.dtype = *dtype;
-    out.shape[0] = plan_.rows;
+    out.shape[0] = plan->rows;
     const auto elements = element_count(out.shape);
     if (!elements) {
       return refuse(fmt::format("{}: {} rows are too many for tensor \"{}\".", checkpoints_[m]->ref,
-                                with_commas(plan_.rows), printable(own.tensor->name)),
+                                with_commas(plan->rows), printable(own.tensor->name)),
                     checkpoints_[m]->ref, own.tensor->name);
     }
     out.elements = *elements;
     out.stored = {};
-    out.computed = std::make_shared<const AlignedTensor>(alignment_, plan_.models[m],
-                                                         std::move(lenders), *dtype, columns);
+    out.computed = std::make_shared<const AlignedTensor>(
+        alignment, plan->models[m], std::move(lenders), *dtype, row_length(own.tensor->shape));
     return true;
   }
 
@@ -423,25 +451,33 @@ class Aligner {
   Result<std::vector<Lender>> lenders_of(size_t m, const Candidate& own) const {
     std::vector<Lender> lenders(checkpoints_.size());
     for (size_t j = 0; j < checkpoints_.size(); ++j) {
-      if (!checkpoints_[j]) continue;
+      if (!checkpoints_[j] || !counts(m, j, own)) continue;
       const TensorInfo* tensor = j == m ? own.tensor : counterpart(j, own);
-      if (!tensor) {
-        if (lends(m, j)) return refuse_lender(m, j, own, "has no such tensor");
+      const std::string unfit = why_unfit(tensor, own);
+      if (!unfit.empty()) {
+        if (lends(m, j, own)) return refuse_lender(m, j, own, unfit);
         continue;
-      }
-      if (row_length(tensor->shape) != row_length(own.tensor->shape)) {
-        return refuse_lender(m, j, own,
-                             fmt::format("has rows of {} elements there, not of {}",
-                                         row_length(tensor->shape), row_length(own.tensor->shape)));
-      }
-      if (!gathers(tensor->dtype)) {
-        return refuse_lender(
-            m, j, own,
-            fmt::format("stores it as {}, whose rows cannot be mixed", info(tensor->dtype).name));
       }
       lenders[j] = {checkpoints_[j], tensor};
     }
     return lenders;
+  }
+
+  // Is the dtype that model j stores one that m's matrix may get? In mergekit all have one dtype.
+  bool counts(size_t m, size_t j, const Candidate& own) const {
+    const TokenPlan& plan = *planned(own).plan;
+    return j == m || (plan.replay && plan.merged[j]) || lends(m, j, own);
+  }
+
+  // Empty if rows of `tensor` can be those of `own`.
+  static std::string why_unfit(const TensorInfo* tensor, const Candidate& own) {
+    if (!tensor) return "has no such tensor";
+    if (row_length(tensor->shape) != row_length(own.tensor->shape)) {
+      return fmt::format("has rows of {} elements there, not of {}", row_length(tensor->shape),
+                         row_length(own.tensor->shape));
+    }
+    if (gathers(tensor->dtype)) return {};
+    return fmt::format("stores it as {}, whose rows cannot be mixed", info(tensor->dtype).name);
   }
 
   // The same name, else the same role; a model without a head uses its embedding as one.
@@ -464,12 +500,13 @@ class Aligner {
     return fits([](const Candidate& c) { return c.role == Role::kEmbedding; });
   }
 
-  bool lends(size_t m, size_t j) const {
-    for (const RowRun& run : plan_.models[m]) {
+  bool lends(size_t m, size_t j, const Candidate& own) const {
+    const TokenPlan& plan = *planned(own).plan;
+    for (const RowRun& run : plan.models[m]) {
       if (run.from == RowFrom::kRow && run.model == j) return true;
       if (run.from != RowFrom::kMean) continue;
       for (uint64_t i = 0; i < run.count; ++i) {
-        for (const ModelRow& row : plan_.means[run.row + i]) {
+        for (const ModelRow& row : plan.means[run.row + i]) {
           if (row.model == j) return true;
         }
       }
@@ -488,9 +525,8 @@ class Aligner {
   }
 
   const std::span<const std::shared_ptr<const Checkpoint>> checkpoints_;
-  const TokenPlan& plan_;
+  const Planned embeddings_, heads_;
   const std::optional<DType> working_;
-  std::shared_ptr<const Alignment> alignment_;
   std::vector<std::vector<Candidate>> vocabulary_;  // by model
 };
 
@@ -507,10 +543,56 @@ uint64_t vocabulary_rows(const Checkpoint& checkpoint) {
   return found.empty() ? 0 : found.front().tensor->shape[0];
 }
 
+const TensorInfo* output_head(const Checkpoint& checkpoint) {
+  for (const Candidate& c : vocabulary_candidates(checkpoint)) {
+    if (c.role == Role::kHead && c.tensor->shape.size() == 2) return c.tensor;
+  }
+  return nullptr;
+}
+
+bool is_tied(const Checkpoint& checkpoint) {
+  const auto config = parse_config(checkpoint.config_json, checkpoint.ref);
+  return config && config->tied.value_or(false);
+}
+
+std::string untied_config(const std::string& config) {
+  if (!json_text::check_object(config, {})) return config;
+  json_text::Edits edits(config);
+  const auto untie = [&](const auto& self, std::string_view object) -> void {
+    for (const json_text::Member& member : json_text::members(object)) {
+      if (member.value.starts_with('{')) self(self, member.value);
+      if (member.key == "\"tie_word_embeddings\"") edits.replace(member.value, "false");
+    }
+  };
+  untie(untie, config);
+  return std::move(edits).apply();
+}
+
+Result<std::shared_ptr<const Checkpoint>> with_own_head(
+    const std::shared_ptr<const Checkpoint>& checkpoint, const std::string& name) {
+  const std::vector<const TensorInfo*> embeddings = vocabulary_tensors(*checkpoint);
+  if (embeddings.empty() || output_head(*checkpoint) || !is_tied(*checkpoint)) return checkpoint;
+  auto untied = std::make_shared<Checkpoint>(*checkpoint);
+  TensorInfo head = *embeddings.front();
+  head.name = name;
+  untied->tensors.push_back(std::move(head));
+  HIERON_CHECK(untied->index());
+  return untied;
+}
+
+std::vector<const TensorInfo*> other_embeddings(const Checkpoint& checkpoint) {
+  const uint64_t rows = vocabulary_rows(checkpoint);
+  std::vector<const TensorInfo*> found;
+  for (const Candidate& c : candidates(checkpoint)) {
+    if (c.role == Role::kEmbedding && c.tensor->shape[0] != rows) found.push_back(c.tensor);
+  }
+  return found;
+}
+
 Result<std::vector<std::shared_ptr<const Checkpoint>>> reindexed(
     std::span<const std::shared_ptr<const Checkpoint>> checkpoints, const TokenPlan& plan,
-    std::optional<DType> working) {
-  const Aligner aligner(checkpoints, plan, working);
+    std::optional<DType> working, const TokenPlan* heads) {
+  const Aligner aligner(checkpoints, plan, working, heads);
   std::vector<std::shared_ptr<const Checkpoint>> aligned;
   for (size_t m = 0; m < checkpoints.size(); ++m) {
     HIERON_TRY(std::shared_ptr<const Checkpoint> checkpoint, aligner.align(m));

@@ -41,9 +41,12 @@ std::string_view name(Version version) {
 class Tally {
  public:
   void add(std::string_view token) {
-    if (count_++ < kShown) shown_ += (count_ > 1 ? ", " : "") + show_token(token);
+    if (count_++ < kShown) {
+      shown_ += fmt::format("{}{}", count_ > 1 ? ", " : "", show_token(token));
+    }
   }
   uint64_t count() const { return count_; }
+  std::string_view are() const { return count_ == 1 ? "is" : "are"; }
   // "1 token ("a")", "5 tokens ("a", "b", "c", …)"
   std::string tokens() const {
     return fmt::format("{} {} ({}{})", with_commas(count_), count_ == 1 ? "token" : "tokens",
@@ -106,7 +109,11 @@ class Planner {
                                             : models_[base_].tokenizer.get());
       limits_.push_back(usable_rows(m));
       plan_.rows_of.push_back(model.rows);
-      if (!model.tokenizer) {
+      plan_.merged.push_back(lends(m));
+      if (model.tokenizer) {
+        const std::vector<std::string>& found = model.tokenizer->warnings();
+        plan_.warnings.insert(plan_.warnings.end(), found.begin(), found.end());
+      } else {
         plan_.warnings.push_back(fmt::format("{} has no tokenizer; it is taken to be that of {}.",
                                              shown(m), shown(base_)));
       }
@@ -122,16 +129,39 @@ class Planner {
   // Ids from here on have no row. mergekit looks at the config alone.
   uint64_t usable_rows(size_t m) const {
     const TokenModel& model = models_[m];
-    if (options_.replay || model.rows == 0) {
-      return model.vocab_size.value_or(tokenizer(m).id_end());
-    }
+    if (options_.replay) return model.vocab_size.value_or(tokenizer(m).tokens().size());
+    if (model.rows == 0) return model.vocab_size.value_or(tokenizer(m).id_end());
     return std::min(model.rows, model.vocab_size.value_or(model.rows));
+  }
+
+  // mergekit strips the base's tokenizer, also where it stands in for a missing one; and with
+  // source: base, the tokens that the recipe adds are added to that one, as if the base had them.
+  std::optional<uint32_t> id_in(size_t m, std::string_view text) const {
+    const bool stripped = options_.replay && (m == base_ || !models_[m].tokenizer);
+    if (stripped && wish_.source == TokenizerWish::Source::kBase) {
+      const auto known = ids_.find(text);
+      return known == ids_.end() ? std::nullopt : std::optional(known->second);
+    }
+    const auto id = tokenizer(m).id(text);
+    return id && stripped && *id >= limits_[base_] ? std::nullopt : id;
   }
 
   // The row of a token in a model that has it and has a row for it.
   uint32_t row_in(size_t m, std::string_view text) const {
-    const auto id = tokenizer(m).id(text);
-    return id && *id < limits_[m] ? *id : kNone;
+    if (models_[m].rows == 0) return kNone;
+    const auto id = id_in(m, text);
+    return id && *id < std::min(limits_[m], models_[m].rows) ? *id : kNone;
+  }
+
+  // Do models without a token take rows of this one unasked?
+  bool lends(size_t m) const {
+    return models_[m].merged && models_[m].lends && models_[m].rows > 0;
+  }
+
+  // Has every model that is merged a row for it?
+  bool all_have(std::string_view text) const {
+    return std::ranges::all_of(std::views::iota(size_t{0}, models_.size()),
+                               [&](size_t m) { return !lends(m) || row_in(m, text) != kNone; });
   }
 
   // ---- the output's vocabulary
@@ -146,6 +176,7 @@ class Planner {
     }
     plan_.tokenizer = models_[plan_.donor].tokenizer;
     cut_ = !options_.replay || wish_.source != TokenizerWish::Source::kModel;
+    HIERON_CHECK(check_strippable());
     Tally gone;
     for (const Token& token : plan_.tokenizer->tokens()) {
       if (cut_ && token.id >= limits_[plan_.donor]) {
@@ -156,17 +187,29 @@ class Planner {
         ids_.emplace(token.text, token.id);
       }
     }
-    if (gone.count() == 0) return {};
-    if (options_.replay && plan_.tokenizer->kind() != "BPE") {
-      return refuse_replay(
-          fmt::format("cannot remove tokens beyond vocab_size from a {} tokenizer "
-                      "({})",
-                      plan_.tokenizer->kind(), shown(plan_.donor)));
+    if (out_.empty()) {
+      return refuse_wish(
+          fmt::format("{}: none of its {} tokens has a row; its config.json or its "
+                      "tokenizer is another model's.",
+                      shown(plan_.donor), with_commas(plan_.tokenizer->tokens().size())),
+          wish_.line);
     }
-    plan_.warnings.push_back(
-        fmt::format("{}: {} of its tokenizer have ids beyond its {} rows and are removed.",
-                    shown(plan_.donor), gone.tokens(), with_commas(limits_[plan_.donor])));
+    if (gone.count() == 0) return {};
+    plan_.warnings.push_back(fmt::format(
+        "{}: {} of its tokenizer {} removed: the ids are beyond its {} rows.", shown(plan_.donor),
+        gone.tokens(), gone.are(), with_commas(limits_[plan_.donor])));
     return {};
+  }
+
+  // mergekit removes what is beyond vocab_size from the base's tokenizer, whoever's is written.
+  Status check_strippable() const {
+    const Tokenizer& stripped = tokenizer(base_);
+    if (!options_.replay || stripped.kind() == "BPE" || stripped.id_end() <= limits_[base_]) {
+      return {};
+    }
+    return refuse_replay(
+        fmt::format("cannot remove tokens beyond vocab_size from a {} tokenizer ({})",
+                    stripped.kind(), shown(base_)));
   }
 
   // The id that the tokenizers library would give, once the dropped tokens are gone.
@@ -213,6 +256,7 @@ class Planner {
     std::unordered_map<std::string_view, const AddedToken*> added;
     std::vector<const AddedToken*> in_order;
     Tally differ;
+    HIERON_CHECK(name_again());
     for (const size_t m : base_first()) {
       for (const AddedToken& token : tokenizer(m).added()) {
         if (token.id >= limits_[m]) continue;
@@ -226,6 +270,7 @@ class Planner {
         if (m == base_ || token.id >= limits_[m]) continue;
         if (ids_.contains(token.text) || added.contains(token.text)) continue;
         HIERON_CHECK(append({.content = std::string(token.text)}, token.text));
+        turned_.add(token.text);
       }
     }
     for (const AddedToken* token : in_order) {
@@ -235,8 +280,18 @@ class Planner {
     }
     if (differ.count() > 0) {
       plan_.warnings.push_back(fmt::format(
-          "{} are added with different settings by several models; the first model's hold.",
-          differ.tokens()));
+          "{} {} added with different settings by several models; the first model's hold.",
+          differ.tokens(), differ.are()));
+    }
+    return {};
+  }
+
+  // mergekit saves and opens the stripped base, which adds the special tokens that it names.
+  Status name_again() {
+    if (!options_.replay) return {};
+    for (const std::string& text : plan_.dropped) {
+      const AddedToken* token = plan_.tokenizer->added_token(text);
+      if (token && token->named) HIERON_CHECK(append(*token, token->content));
     }
     return {};
   }
@@ -251,6 +306,7 @@ class Planner {
 
   Status add_ruled_tokens() {
     for (const TokenRule& rule : wish_.rules) {
+      if (rule.token.empty()) return refuse_wish("a token cannot be empty.", rule.line);
       rules_.emplace(rule.token, &rule);
       if (!ids_.contains(rule.token)) {
         HIERON_CHECK(append({.content = rule.token}, rule.token));
@@ -266,24 +322,26 @@ class Planner {
   Status check_replayable() {
     if (!options_.replay) return {};
     for (size_t m = 0; m < models_.size(); ++m) {
-      if (!models_[m].merged) continue;
+      if (!lends(m)) continue;
       for (const OutToken& token : out_) {
-        const auto id = tokenizer(m).id(token.text);
-        if (!id || *id < limits_[m] || (m == base_ && tokenizers_[m] == plan_.tokenizer.get())) {
-          continue;
-        }
-        return refuse_replay(
-            fmt::format("fails because the token {} of {} has the id {}, but "
-                        "vocab_size is {} (KeyError)",
-                        show_token(token.text), shown(m), *id, limits_[m]));
+        const auto id = id_in(m, token.text);
+        if (!id || *id < std::min(limits_[m], models_[m].rows)) continue;
+        const std::string why =
+            *id < limits_[m]
+                ? fmt::format("the embedding has {} rows (IndexError)", models_[m].rows)
+                : fmt::format("vocab_size is {} (KeyError)", limits_[m]);
+        return refuse_replay(fmt::format("fails because the token {} of {} has the id {}, but {}",
+                                         show_token(token.text), shown(m), *id, why));
       }
     }
     return {};
   }
 
   Status count_rows() {
-    const uint64_t end = out_.empty() ? 0 : uint64_t{out_.back().id} + 1;
-    const uint64_t has = models_[plan_.donor].rows;
+    const uint64_t end = uint64_t{out_.back().id} + 1;
+    // A donor that only lends its tokenizer has no padding to keep.
+    frame_ = models_[plan_.donor].rows > 0 ? plan_.donor : base_;
+    const uint64_t has = models_[frame_].rows;
     uint64_t rows = end;
     if (options_.replay) {
       if (end != out_.size()) {
@@ -315,20 +373,22 @@ class Planner {
       plan_.warnings.push_back(fmt::format(
           "{}: the embedding has {} rows for ids up to {}; the {} rows without a token are kept "
           "(mergekit would drop them).",
-          shown(plan_.donor), with_commas(has), with_commas(end - 1), with_commas(has - end)));
+          shown(frame_), with_commas(has), with_commas(end - 1), with_commas(has - end)));
       return;
     }
     plan_.warnings.push_back(
         fmt::format("{}: the embedding is cut from {} rows to {}, the last "
                     "that has a token.",
-                    shown(plan_.donor), with_commas(has), with_commas(end)));
+                    shown(frame_), with_commas(has), with_commas(end)));
   }
 
   // ---- the recipe's rules
 
   Status check_rules() {
     for (const TokenRule& rule : wish_.rules) {
-      if (rule.from == TokenRule::From::kModel || rule.from == TokenRule::From::kModelToken) {
+      const bool from_model =
+          rule.from == TokenRule::From::kModel || rule.from == TokenRule::From::kModelToken;
+      if (from_model && !lenient(rule)) {
         HIERON_TRY(const uint64_t row, row_of_rule(rule));
         ruled_rows_[&rule] = row;
       }
@@ -337,11 +397,17 @@ class Planner {
     return {};
   }
 
+  // mergekit 0.1.5 does not look at a rule that no model needs.
+  bool lenient(const TokenRule& rule) const {
+    return options_.replay == Version::k015 && !rule.force && all_have(rule.token);
+  }
+
   Result<uint64_t> row_of_rule(const TokenRule& rule) const {
     const TokenModel& model = models_[rule.model];
     if (model.rows == 0) {
       return refuse_wish(
-          fmt::format("the token {} cannot take a row of {}, which has no embedding.",
+          fmt::format("the token {} cannot take a row of {}, which has no embedding, or one of "
+                      "another width.",
                       show_token(rule.token), shown(rule.model)),
           rule.line);
     }
@@ -353,16 +419,17 @@ class Planner {
           rule.line);
     }
     const std::string& text = rule.from == TokenRule::From::kModel ? rule.token : rule.other;
-    const uint32_t row = row_in(rule.model, text);
-    if (row != kNone) return row;
-    const bool known = tokenizer(rule.model).id(text).has_value();
+    // The config is no limit for a row that is asked for.
+    const bool strict = options_.replay && rule.from == TokenRule::From::kModel;
+    const uint64_t limit = strict ? std::min(limits_[rule.model], model.rows) : model.rows;
+    const auto id = id_in(rule.model, text);
+    if (id && *id < limit) return *id;
     return refuse_wish(
-        known ? fmt::format("the token {} has no row in {}: its id {} is beyond the {} rows.",
-                            show_token(text), shown(rule.model), *tokenizer(rule.model).id(text),
-                            with_commas(limits_[rule.model]))
-              : fmt::format("the token {} is not in the tokenizer of {}; take another model, or "
-                            "kind: model_token with a token that it has.",
-                            show_token(text), shown(rule.model)),
+        id ? fmt::format("the token {} has no row in {}: its id {} is beyond the {} rows.",
+                         show_token(text), shown(rule.model), *id, with_commas(limit))
+           : fmt::format("the token {} is not in the tokenizer of {}; take another model, or "
+                         "kind: model_token with a token that it has.",
+                         show_token(text), shown(rule.model)),
         rule.line);
   }
 
@@ -371,13 +438,15 @@ class Planner {
     if (old && rule.from == TokenRule::From::kZero) {
       return refuse_replay("cannot set a token to zero (UnboundLocalError)", rule.line);
     }
-    if (rule.from != TokenRule::From::kDefault) return {};
-    const bool all = std::ranges::all_of(
-        std::views::iota(size_t{0}, models_.size()),
-        [&](size_t m) { return !models_[m].merged || row_in(m, rule.token) != kNone; });
-    if (!old && all && !rule.force) return {};
-    return refuse_replay(fmt::format("needs a source for the token {} (NotImplementedError)",
-                                     show_token(rule.token)),
+    if (lenient(rule)) return {};
+    if (rule.from == TokenRule::From::kDefault) {
+      return refuse_replay(fmt::format("needs a source for the token {} (NotImplementedError)",
+                                       show_token(rule.token)),
+                           rule.line);
+    }
+    if (rule.from == TokenRule::From::kZero || lends(rule.model)) return {};
+    return refuse_replay(fmt::format("cannot take the row of {} from {}, which is not merged there",
+                                     show_token(rule.token), shown(rule.model)),
                          rule.line);
   }
 
@@ -385,8 +454,7 @@ class Planner {
 
   Status assign_rows() {
     sources_.assign(models_.size(), {});
-    const uint64_t tokens_end =
-        std::min<uint64_t>(plan_.rows, out_.empty() ? 0 : out_.back().id + 1);
+    const uint64_t tokens_end = uint64_t{out_.back().id} + 1;
     for (auto& rows : sources_) rows.assign(tokens_end, {});
     std::vector<uint32_t> own(models_.size());
     only_in_.resize(models_.size());
@@ -394,9 +462,10 @@ class Planner {
     for (const OutToken& token : out_) {
       claimed[token.id] = true;
       for (size_t m = 0; m < models_.size(); ++m) own[m] = row_in(m, token.text);
-      HIERON_TRY(const Source shared, shared_source(token.text, own));
       const auto rule = rules_.find(token.text);
       const bool force = rule != rules_.end() && rule->second->force;
+      if (rule != rules_.end() && !force && all_have(token.text)) idle_.add(token.text);
+      HIERON_TRY(const Source shared, shared_source(token.text, own, force));
       for (size_t m = 0; m < models_.size(); ++m) {
         sources_[m][token.id] = own[m] != kNone && !force
                                     ? Source{RowFrom::kRow, static_cast<uint32_t>(m), own[m]}
@@ -412,9 +481,11 @@ class Planner {
   }
 
   // What a model takes that has no row of its own for this token.
-  Result<Source> shared_source(std::string_view text, const std::vector<uint32_t>& own) {
+  Result<Source> shared_source(std::string_view text, const std::vector<uint32_t>& own,
+                               bool force) {
     const auto rule = rules_.find(text);
-    if (rule != rules_.end() && rule->second->from != TokenRule::From::kDefault) {
+    const bool idle = rule != rules_.end() && lenient(*rule->second);
+    if (rule != rules_.end() && !idle && rule->second->from != TokenRule::From::kDefault) {
       if (rule->second->from == TokenRule::From::kZero) return Source{};
       return Source{RowFrom::kRow, static_cast<uint32_t>(rule->second->model),
                     ruled_rows_.at(rule->second)};
@@ -422,29 +493,27 @@ class Planner {
     std::vector<ModelRow> holders;
     size_t merged = 0;
     for (size_t m = 0; m < models_.size(); ++m) {
-      if (!models_[m].merged) continue;
+      if (!lends(m)) continue;
       ++merged;
       if (own[m] != kNone) holders.push_back({static_cast<uint32_t>(m), own[m]});
     }
     if (holders.size() == 1 && merged > 1) only_in_[holders[0].model].add(text);
     if (holders.size() == 1) return Source{RowFrom::kRow, holders[0].model, holders[0].row};
     if (holders.empty()) return lent_source(text, own);
-    if (own[base_] != kNone && lends(base_)) {
-      return Source{RowFrom::kRow, static_cast<uint32_t>(base_), own[base_]};
+    if (const auto base = options_.preferred; base && own[*base] != kNone && lends(*base)) {
+      return Source{RowFrom::kRow, static_cast<uint32_t>(*base), own[*base]};
     }
-    if (holders.size() == merged) return Source{};  // nobody asks
+    if (holders.size() == merged && !force) return Source{};  // nobody asks
     averaged_.add(text);
     plan_.means.push_back(std::move(holders));
     return Source{RowFrom::kMean, 0, plan_.means.size() - 1};
   }
 
-  bool lends(size_t m) const { return models_[m].merged && models_[m].rows > 0; }
-
   // None of the merged models has the token: another one with rows may.
   Result<Source> lent_source(std::string_view text, const std::vector<uint32_t>& own) {
     if (!options_.replay) {
       for (size_t m = 0; m < models_.size(); ++m) {
-        if (own[m] == kNone || models_[m].rows == 0) continue;
+        if (own[m] == kNone) continue;
         return Source{RowFrom::kRow, static_cast<uint32_t>(m), own[m]};
       }
     }
@@ -466,15 +535,15 @@ class Planner {
   }
 
   // A row that no output token has: padding, or a gap. The model's own one if it is nobody's there
-  // either, else the donor's.
+  // either, else that of the model whose padding is kept.
   Source unclaimed_source(size_t m, uint64_t row) const {
-    const uint64_t has = models_[m].rows, donor_has = models_[plan_.donor].rows;
+    const uint64_t has = models_[m].rows;
     const bool free =
         row >= tokenizer(m).id_end() || !tokenizer(m).text(static_cast<uint32_t>(row)).has_value();
-    if (row < has && (free || m == plan_.donor)) {
+    if (row < has && (free || m == frame_)) {
       return {RowFrom::kRow, static_cast<uint32_t>(m), row};
     }
-    if (row < donor_has) return {RowFrom::kRow, static_cast<uint32_t>(plan_.donor), row};
+    if (row < models_[frame_].rows) return {RowFrom::kRow, static_cast<uint32_t>(frame_), row};
     return {RowFrom::kMeanOfAll, 0, 0};
   }
 
@@ -514,10 +583,10 @@ class Planner {
       row = std::max(row, stop);
     };
     const bool keep = options_.keep_padding && !options_.replay;
-    const uint64_t kept = keep ? std::min(models_[plan_.donor].rows, plan_.rows) : row;
+    const uint64_t kept = keep ? std::min(models_[frame_].rows, plan_.rows) : row;
     while (row < std::min(tokenizer(m).id_end(), kept)) fill(row + 1, unclaimed_source(m, row));
     fill(std::min(models_[m].rows, kept), {RowFrom::kRow, static_cast<uint32_t>(m), row});
-    fill(kept, {RowFrom::kRow, static_cast<uint32_t>(plan_.donor), row});
+    fill(kept, {RowFrom::kRow, static_cast<uint32_t>(frame_), row});
     fill(plan_.rows, {RowFrom::kMeanOfAll, 0, 0});
   }
 
@@ -526,21 +595,27 @@ class Planner {
   void warn() {
     for (size_t m = 0; m < models_.size(); ++m) {
       if (only_in_[m].count() > 0) {
-        plan_.warnings.push_back(fmt::format("{} are in {} only; the other models take its rows.",
-                                             only_in_[m].tokens(), shown(m)));
+        plan_.warnings.push_back(fmt::format("{} {} in {} only; the other models take its rows.",
+                                             only_in_[m].tokens(), only_in_[m].are(), shown(m)));
       }
       warn_of_ids(m);
       warn_of_lost(m);
     }
-    if (averaged_.count() > 0) {
-      plan_.warnings.push_back(fmt::format(
-          "{} are in several models but not in the base nor in all; models without them take the "
-          "mean of those rows.",
-          averaged_.tokens()));
-    }
-    if (nowhere_.count() > 0) {
-      plan_.warnings.push_back(
-          fmt::format("{} have a row in no model; it is set to zero.", nowhere_.tokens()));
+    const std::pair<const Tally*, std::string_view> sentences[] = {
+        {&turned_,
+         "{} of other models' vocabularies {} added behind the base's: text that spells one "
+         "becomes "
+         "that token, whatever the base's merges would make of it."},
+        {&averaged_,
+         "{} {} in several models, but in no base_model and not in all; the mean of those rows "
+         "stands in."},
+        {&nowhere_, "{} {} in no model that is merged; the row is set to zero."},
+        {&idle_,
+         "{} {} in every model, so the recipe's source for it has no effect (force: true takes it "
+         "all the same)."}};
+    for (const auto& [tally, sentence] : sentences) {
+      if (tally->count() == 0) continue;
+      plan_.warnings.push_back(fmt::format(fmt::runtime(sentence), tally->tokens(), tally->are()));
     }
   }
 
@@ -552,8 +627,8 @@ class Planner {
     }
     if (beyond_rows.count() == 0) return;
     plan_.warnings.push_back(
-        fmt::format("{}: {} of its tokenizer have ids beyond its {} rows; they count as missing.",
-                    shown(m), beyond_rows.tokens(), with_commas(limits_[m])));
+        fmt::format("{}: {} of its tokenizer {} not counted: the ids are beyond its {} rows.",
+                    shown(m), beyond_rows.tokens(), beyond_rows.are(), with_commas(limits_[m])));
   }
 
   void warn_of_lost(size_t m) {
@@ -564,8 +639,8 @@ class Planner {
     }
     if (lost.count() == 0) return;
     plan_.warnings.push_back(
-        fmt::format("{} of {} are not in the output's vocabulary; their rows are left out.",
-                    lost.tokens(), shown(m)));
+        fmt::format("{} of {} {} not in the output's vocabulary; the rows are left out.",
+                    lost.tokens(), shown(m), lost.are()));
   }
 
   const TokenizerWish& wish_;
@@ -578,12 +653,13 @@ class Planner {
   std::vector<OutToken> out_;                 // by id, once complete
   std::unordered_map<std::string_view, uint32_t> ids_;
   uint64_t next_id_ = 0;
-  bool cut_ = true;  // tokens of the donor without a row are dropped
+  size_t frame_ = 0;  // the model whose rows beyond its tokens are kept
+  bool cut_ = true;   // tokens of the donor without a row are dropped
   std::unordered_map<std::string_view, const TokenRule*> rules_;
   std::unordered_map<const TokenRule*, uint64_t> ruled_rows_;
   std::vector<std::vector<Source>> sources_;  // by model, then row
   std::vector<Tally> only_in_;                // by model
-  Tally averaged_, nowhere_;
+  Tally turned_, averaged_, nowhere_, idle_;
   TokenPlan plan_;
 };
 
@@ -606,21 +682,6 @@ bool TokenPlan::unchanged(size_t model) const {
 Result<TokenPlan> plan_tokens(const TokenizerWish& wish, std::span<const TokenModel> models,
                               size_t base, const TokenOptions& options) {
   return Planner(wish, models, base, options).plan();
-}
-
-std::optional<std::string> vocabulary_mismatch(std::span<const TokenModel> models) {
-  const TokenModel* first = nullptr;
-  for (const TokenModel& model : models) {
-    if (!model.merged || model.rows == 0) continue;
-    if (!first) first = &model;
-    if (model.rows == first->rows) continue;
-    return fmt::format(
-        "{} has {} rows for its tokens and {} has {}: which rows belong together is not said; add "
-        "tokenizer_source: union (or base) to the recipe.",
-        printable(first->name), with_commas(first->rows), printable(model.name),
-        with_commas(model.rows));
-  }
-  return std::nullopt;
 }
 
 }  // namespace hieron

@@ -3,8 +3,8 @@
 //
 // The rules are mergekit's (docs/tokenizers.md). A model that has a token contributes its own row.
 // One that lacks it takes what the recipe names; else the row of the only model that has it; else
-// the base's; else the mean of those that have it; zero if none has. After that all models have the
-// same rows, and any method merges them.
+// the base_model's; else the mean of those that have it; zero if none has. After that all models
+// have the same rows, and any method merges them.
 #pragma once
 
 #include <cstddef>
@@ -51,12 +51,15 @@ struct TokenModel {
   std::shared_ptr<const Tokenizer> tokenizer;  // null: none found, taken to be the base's
   std::optional<uint64_t> vocab_size;          // config.json
   uint64_t rows = 0;                           // of its embedding (vocabulary_rows)
-  bool merged = true;
+  bool merged = true;                          // a union takes its tokens
+  bool lends = true;                           // and others without a token may take its rows
 };
 
 struct TokenOptions {
   std::optional<mergekit::Version> replay;  // refuse what that version dies of, cut what it cuts
   bool keep_padding = true;  // rows of the donor beyond its tokens stay; a replay never keeps them
+  std::optional<size_t>
+      preferred;  // base_model: where several models have a token, its row is lent
 };
 
 enum class RowFrom : uint8_t {
@@ -89,6 +92,7 @@ struct TokenPlan {
   std::vector<std::vector<RowRun>> models;  // by model: its runs, which tile [0, rows)
   std::vector<std::vector<ModelRow>> means;
   std::vector<uint64_t> rows_of;  // by model: rows it has now
+  std::vector<bool> merged;       // by model: its own matrix is merged, and may lend rows
   std::vector<RowRun> unclaimed;  // rows without a token (first, count)
   std::vector<std::string> warnings;
   std::optional<mergekit::Version> replay;
@@ -97,12 +101,13 @@ struct TokenPlan {
   bool unchanged(size_t model) const;                        // its rows stay where they are
 };
 
-// `base`: the recipe's base_model, else the first model. Cost: a lookup for each token and model.
+// `base`: whose tokens come first: the recipe's base_model, else the first model. Cost: a lookup
+// for each token and model.
 Result<TokenPlan> plan_tokens(const TokenizerWish& wish, std::span<const TokenModel> models,
                               size_t base, const TokenOptions& options = {});
 
 // The tokenizer files of the result: the donor's, with tokens inserted and dropped; all other text
-// in them stays as it is.
+// in them stays as it is. Refused: files that would not give each token the id that the plan has.
 Result<std::vector<TokenizerFile>> tokenizer_files(const TokenPlan& plan);
 
 // Tensors of a checkpoint that have a row for each token: embeddings and heads of two dimensions,
@@ -110,18 +115,37 @@ Result<std::vector<TokenizerFile>> tokenizer_files(const TokenPlan& plan);
 std::vector<const TensorInfo*> vocabulary_tensors(const Checkpoint& checkpoint);
 uint64_t vocabulary_rows(const Checkpoint& checkpoint);  // 0 if there are none
 
+// A config.json or generation_config.json whose token ids (eos_token_id, …) are those of `from`,
+// with the ids of the same tokens in the plan's vocabulary; `missing`: the keys whose token is not
+// there.
+std::string with_token_ids(const std::string& config, const Tokenizer& from, const TokenPlan& plan,
+                           std::vector<std::string>& missing);
+
+// The head of two dimensions; null if there is none.
+const TensorInfo* output_head(const Checkpoint& checkpoint);
+
+// Does the config say that the embedding is the head too (tie_word_embeddings)? And with false.
+bool is_tied(const Checkpoint& checkpoint);
+std::string untied_config(const std::string& config);
+
+// A tied model without a head, with its embedding under this name too. Others are returned as they
+// are.
+Result<std::shared_ptr<const Checkpoint>> with_own_head(
+    const std::shared_ptr<const Checkpoint>& checkpoint, const std::string& name);
+
 // The checkpoints (one for each model of the plan, null for those with rows = 0) with their
 // vocabulary tensors aligned: `rows` rows, of the dtype `working`, else of the widest that the
 // models store that tensor in. All other tensors are as before, those that do not change too, and
 // the files are the same. A head that only some models have is taken from their embedding by those
 // that lend a row of it. Means: f64 and one rounding; in a replay as torch computes them. Nothing
-// is read before a tensor is.
+// is read before a tensor is. `heads`: another plan of the same rows for them, unless null.
 Result<std::vector<std::shared_ptr<const Checkpoint>>> reindexed(
     std::span<const std::shared_ptr<const Checkpoint>> checkpoints, const TokenPlan& plan,
-    std::optional<DType> working = {});
+    std::optional<DType> working = {}, const TokenPlan* heads = nullptr);
 
-// Without a tokenizer rule: the sentence, if the models do not have equally many rows.
-std::optional<std::string> vocabulary_mismatch(std::span<const TokenModel> models);
+// Embeddings that have neither a row for each token nor one for each position: nothing here says
+// what their rows are.
+std::vector<const TensorInfo*> other_embeddings(const Checkpoint& checkpoint);
 
 // The first `rows` rows of each vocabulary tensor; nothing else changes, config.json neither.
 Result<std::shared_ptr<const Checkpoint>> truncated(

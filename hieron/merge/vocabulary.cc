@@ -3,8 +3,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <iterator>
+#include <span>
+#include <utility>
 
+#include "hieron/core/shape.h"
 #include "hieron/core/text.h"
+#include "hieron/io/file.h"
 #include "hieron/merge/chat_template.h"
 #include "hieron/merge/tokens.h"
 #include "hieron/model/config.h"
@@ -12,12 +18,25 @@
 namespace hieron {
 namespace {
 
+namespace fs = std::filesystem;
+
+constexpr std::string_view kGeneration = "generation_config.json";
+constexpr uint64_t kMostConfigBytes = 16u << 20;
+
+uint64_t width_of_rows(const Checkpoint& checkpoint) {
+  for (const TensorInfo* tensor : vocabulary_tensors(checkpoint)) {
+    if (tensor->shape.size() == 2) return row_length(tensor->shape);
+  }
+  return 0;
+}
+
 class VocabularyMerger {
  public:
   VocabularyMerger(const Recipe& recipe, RecipeModels& models, const VocabularyOptions& options)
       : recipe_(recipe), models_(models), options_(options), merged_(models.all().size()) {}
 
   Result<MergedVocabulary> run() {
+    HIERON_CHECK(untie());
     if (recipe_.tokenizer) {
       HIERON_CHECK(align());
     } else {
@@ -31,6 +50,65 @@ class VocabularyMerger {
   }
 
  private:
+  // ---- heads
+
+  // Where some models have a head of their own, those whose embedding is their head get it too.
+  Status untie() {
+    const TensorInfo* head = nullptr;
+    HIERON_TRY(const std::vector<uint32_t> deciding, models_with_the_head());
+    for (const uint32_t m : deciding) {
+      if (!head) head = output_head(*models_.all()[m].checkpoint);
+    }
+    if (!head) return {};
+    const std::string name = head->name;
+    for (size_t m = 0; m < merged_; ++m) {
+      PlannedModel& model = models_.all()[m];
+      HIERON_TRY(auto untied, with_own_head(model.checkpoint, name));
+      if (untied == model.checkpoint) continue;
+      model.checkpoint = std::move(untied);
+      result_.warnings.push_back(fmt::format(
+          "{}: its embedding is its head too, and is merged as \"{}\" with the other models'.",
+          printable(model.ref), printable(name)));
+    }
+    untie_config();
+    return {};
+  }
+
+  // A merged head is not used while the config says that the embedding is the head.
+  void untie_config() {
+    bool own_head = false;
+    for (size_t m = 0; m < merged_; ++m) {
+      const Checkpoint& checkpoint = *models_.all()[m].checkpoint;
+      own_head = own_head || (output_head(checkpoint) && !is_tied(checkpoint));
+    }
+    PlannedModel& donor = models_.all()[options_.donor];
+    if (!own_head || !is_tied(*donor.checkpoint)) return;
+    result_.warnings.push_back(fmt::format(
+        "{}: tie_word_embeddings is true, but other models have a head of their own: {}.",
+        printable(donor.ref),
+        options_.replay ? "mergekit leaves it true, so that the merged head is not used"
+                        : "the result's config says false"));
+    if (options_.replay) return;
+    auto untied = std::make_shared<Checkpoint>(*donor.checkpoint);
+    untied->config_json = untied_config(untied->config_json);
+    donor.checkpoint = std::move(untied);
+  }
+
+  // mergekit writes a head if a model of the last slice has one.
+  Result<std::vector<uint32_t>> models_with_the_head() {
+    std::vector<uint32_t> found;
+    if (options_.replay && recipe_.by_slices) {
+      for (const RecipeSource& source : recipe_.slices.back().sources) {
+        HIERON_TRY(found.emplace_back(), models_.open(source.model));
+      }
+      return found;
+    }
+    for (uint32_t m = 0; m < merged_; ++m) found.push_back(m);
+    return found;
+  }
+
+  // ---- the recipe's wish
+
   Result<TokenizerWish> wish() {
     const RecipeTokenizer& given = *recipe_.tokenizer;
     TokenizerWish wish{.source = static_cast<TokenizerWish::Source>(given.source),
@@ -38,9 +116,6 @@ class VocabularyMerger {
                        .rules = {},
                        .pad_to_multiple_of = given.pad_to_multiple_of,
                        .line = given.line};
-    if (given.source == RecipeTokenizer::Source::kModel) {
-      HIERON_TRY(wish.model, models_.open(given.model));
-    }
     for (const RecipeToken& token : given.tokens) {
       TokenRule rule{.token = token.token,
                      .from = static_cast<TokenRule::From>(token.from),
@@ -54,48 +129,198 @@ class VocabularyMerger {
       }
       wish.rules.push_back(std::move(rule));
     }
+    if (given.source == RecipeTokenizer::Source::kModel) {
+      tokenizer_only_ = folder_without_weights(given.model);
+      if (tokenizer_only_.empty()) {
+        HIERON_TRY(wish.model, models_.open(given.model));
+      } else {
+        wish.model = models_.all().size();  // behind all that have weights
+      }
+    }
     return wish;
+  }
+
+  // A source that is a tokenizer and nothing else; empty if it is more than that.
+  std::string folder_without_weights(const ModelRef& ref) const {
+    const auto weights = [](const fs::directory_entry& entry) {
+      const fs::path extension = entry.path().extension();
+      return extension == ".safetensors" || extension == ".bin" || extension == ".gguf";
+    };
+    for (const fs::path& folder :
+         {fs::path(recipe_.file).parent_path() / ref.path, fs::path(ref.path)}) {
+      std::error_code failed;
+      const fs::directory_iterator entries(folder, failed);
+      if (failed || ref.document) continue;
+      return std::any_of(begin(entries), end(entries), weights) ? std::string() : folder.string();
+    }
+    return {};
+  }
+
+  // ---- the models' tokens
+
+  Result<std::vector<TokenModel>> token_models() {
+    std::vector<TokenModel> found;
+    for (const PlannedModel& model : models_.all()) {
+      const Checkpoint& checkpoint = *model.checkpoint;
+      const bool merged = found.size() < merged_;
+      TokenModel entry{.name = model.ref,
+                       .tokenizer = nullptr,
+                       .vocab_size = {},
+                       .rows = vocabulary_rows(checkpoint),
+                       .merged = merged,
+                       .lends = merged};
+      // A larger model of the family may lend its tokenizer, but no rows.
+      const Checkpoint& first = *models_.all()[options_.donor].checkpoint;
+      if (!merged && width_of_rows(checkpoint) != width_of_rows(first)) entry.rows = 0;
+      if (!checkpoint.folder.empty()) {
+        HIERON_TRY(entry.tokenizer, open_tokenizer(checkpoint.folder));
+      }
+      if (const auto config = parse_config(checkpoint.config_json, model.ref)) {
+        entry.vocab_size = config->vocab_size;
+      }
+      found.push_back(std::move(entry));
+    }
+    if (tokenizer_only_.empty()) return found;
+    HIERON_TRY(const auto tokenizer, open_tokenizer(tokenizer_only_));
+    found.push_back({.name = tokenizer_only_,
+                     .tokenizer = tokenizer,
+                     .vocab_size = {},
+                     .rows = 0,
+                     .merged = false,
+                     .lends = false});
+    return found;
+  }
+
+  // mergekit merges the embedding of the first slice's models and the head of the last one's; no
+  // other model's rows are there when a token has none.
+  Status lend_as_in(const RecipeSlice& slice, std::vector<TokenModel>& token_models,
+                    TokenOptions& token_options) {
+    for (TokenModel& model : token_models) model.lends = false;
+    for (const RecipeSource& source : slice.sources) {
+      HIERON_TRY(const uint32_t model, models_.open(source.model));
+      token_models[model].lends = true;
+    }
+    if (!slice.base_model) return {};
+    HIERON_TRY(token_options.preferred, models_.open(*slice.base_model));
+    return {};
   }
 
   Status align() {
     HIERON_TRY(const TokenizerWish wanted, wish());
-    std::vector<std::shared_ptr<const Checkpoint>> checkpoints;
-    std::vector<TokenModel> token_models;
-    for (size_t m = 0; m < models_.all().size(); ++m) {
-      const PlannedModel& model = models_.all()[m];
-      checkpoints.push_back(model.checkpoint);
-      TokenModel entry{.name = model.ref,
-                       .tokenizer = nullptr,
-                       .vocab_size = {},
-                       .rows = vocabulary_rows(*model.checkpoint),
-                       .merged = m < merged_};
-      if (!model.checkpoint->folder.empty()) {
-        HIERON_TRY(entry.tokenizer, open_tokenizer(model.checkpoint->folder));
-      }
-      if (const auto config = parse_config(model.checkpoint->config_json, model.ref)) {
-        entry.vocab_size = config->vocab_size;
-      }
-      token_models.push_back(std::move(entry));
+    HIERON_TRY(std::vector<TokenModel> models, token_models());
+    TokenOptions token_options{
+        .replay = options_.replay, .keep_padding = !options_.replay.has_value(), .preferred = {}};
+    if (recipe_.base_model) token_options.preferred = options_.donor;
+    const auto plan = [&]() {
+      return located(plan_tokens(wanted, models, options_.donor, token_options), wanted.line);
+    };
+    if (!options_.replay || !recipe_.by_slices) {
+      HIERON_TRY(const TokenPlan all, plan());
+      return take(all, all, models);
     }
-    const TokenOptions token_options{.replay = options_.replay,
-                                     .keep_padding = !options_.replay.has_value()};
-    HIERON_TRY(
-        const TokenPlan plan,
-        located(plan_tokens(wanted, token_models, options_.donor, token_options), wanted.line));
-    HIERON_TRY(result_.checkpoints, reindexed(checkpoints, plan, recipe_.dtype));
-    HIERON_TRY(result_.files, tokenizer_files(plan));
+    HIERON_CHECK(lend_as_in(recipe_.slices.front(), models, token_options));
+    HIERON_TRY(const TokenPlan embeddings, plan());
+    HIERON_CHECK(lend_as_in(recipe_.slices.back(), models, token_options));
+    HIERON_TRY(const TokenPlan heads, plan());
+    return take(embeddings, heads, models);
+  }
+
+  Status take(const TokenPlan& plan, const TokenPlan& heads,
+              std::span<const TokenModel> token_models) {
+    std::vector<std::shared_ptr<const Checkpoint>> checkpoints;
+    for (size_t m = 0; m < token_models.size(); ++m) {
+      const bool rows = token_models[m].rows > 0;
+      checkpoints.push_back(rows ? models_.all()[m].checkpoint : nullptr);
+    }
+    // Under exact arithmetic nothing is cast first.
+    const std::optional<DType> working = options_.replay ? recipe_.dtype : std::nullopt;
+    HIERON_TRY(result_.checkpoints, reindexed(checkpoints, plan, working, &heads));
+    result_.checkpoints.resize(models_.all().size());
+    for (size_t m = 0; m < result_.checkpoints.size(); ++m) {
+      if (!result_.checkpoints[m]) result_.checkpoints[m] = models_.all()[m].checkpoint;
+    }
+    HIERON_TRY(result_.files, located(tokenizer_files(plan), recipe_.tokenizer->line));
     result_.rows = plan.rows;
     result_.warnings = plan.warnings;
+    if (&heads != &plan) std::ranges::copy(heads.warnings, std::back_inserter(result_.warnings));
+    warn_of_the_untouched(plan);
+    warn_of_stale_files(plan);
+    return renumber_configs(plan, token_models);
+  }
+
+  void warn_of_the_untouched(const TokenPlan& plan) {
+    for (size_t m = 0; m < merged_; ++m) {
+      if (plan.unchanged(m)) continue;
+      for (const TensorInfo* tensor : other_embeddings(*models_.all()[m].checkpoint)) {
+        result_.warnings.push_back(fmt::format(
+            "{}: the embedding \"{}\" has {} rows, not one for each token; it is merged "
+            "as it is.",
+            printable(models_.all()[m].ref), printable(tensor->name),
+            with_commas(tensor->shape[0])));
+      }
+    }
+  }
+
+  // Formats of other programs that cannot be given the tokens.
+  void warn_of_stale_files(const TokenPlan& plan) {
+    if (plan.added.empty() && plan.dropped.empty()) return;
+    for (const TokenizerFile& file : result_.files) {
+      if (!is_opaque_vocabulary(file.name)) continue;
+      result_.warnings.push_back(fmt::format(
+          "{}: written as it is, without the tokens that tokenizer.json gains or loses.",
+          file.name));
+    }
+  }
+
+  // ---- token ids in configs
+
+  // The config is the donor's, but the ids are those of the tokenizer.
+  Status renumber_configs(const TokenPlan& plan, std::span<const TokenModel> token_models) {
+    const auto& from = token_models[options_.donor].tokenizer;
+    if (!from || from == plan.tokenizer) return {};
+    const std::shared_ptr<const Checkpoint> donor = result_.checkpoints[options_.donor];
+    const std::string config = renumbered("config.json", donor->config_json, *from, plan);
+    if (config != donor->config_json) {
+      auto changed = std::make_shared<Checkpoint>(*donor);
+      changed->config_json = config;
+      result_.checkpoints[options_.donor] = std::move(changed);
+    }
+    const fs::path path = fs::path(donor->folder) / kGeneration;
+    std::error_code ignored;
+    if (donor->folder.empty() || !fs::is_regular_file(path, ignored)) return {};
+    HIERON_TRY(const std::string before, read_text(path.string(), kMostConfigBytes));
+    std::string after = renumbered(kGeneration, before, *from, plan);
+    if (after != before) result_.files.push_back({std::string(kGeneration), std::move(after)});
     return {};
   }
 
+  std::string renumbered(std::string_view file, const std::string& config, const Tokenizer& from,
+                         const TokenPlan& plan) {
+    std::vector<std::string> missing;
+    std::string changed = with_token_ids(config, from, plan, missing);
+    if (!missing.empty()) {
+      result_.warnings.push_back(fmt::format(
+          "{}: {} {} of {}, which the result's vocabulary lacks; correct it there.", file,
+          fmt::join(missing, ", "), missing.size() == 1 ? "is a token" : "are tokens",
+          printable(models_.all()[options_.donor].ref)));
+    }
+    if (!options_.replay || changed == config) return changed;
+    result_.warnings.push_back(
+        fmt::format("{}: its token ids are those of {}, as mergekit leaves them; in the result's "
+                    "tokenizer they are other tokens.",
+                    file, printable(models_.all()[options_.donor].ref)));
+    return config;
+  }
+
+  // Puts the recipe's line before a sentence that lacks a file.
   template <class T>
   Result<T> located(Result<T> result, int line) const {
     if (result || !result.error().file.empty()) return result;
     Error error = std::move(result.error());
-    error.sentence = fmt::format("{}, line {}: {}", recipe_.file, line, error.sentence);
+    const auto at = error.offset.value_or(static_cast<uint64_t>(line));
+    error.sentence = fmt::format("{}, line {}: {}", recipe_.file, at, error.sentence);
     error.file = recipe_.file;
-    error.offset = static_cast<uint64_t>(line);
+    error.offset = at;
     return std::unexpected(std::move(error));
   }
 
@@ -120,32 +345,50 @@ class VocabularyMerger {
     return {};
   }
 
+  // ---- the chat template
+
   Status choose_chat_template() {
     if (!recipe_.chat_template) return {};
-    std::vector<std::optional<std::string>> inputs;
-    for (size_t m = 0; m < merged_; ++m) {
-      const Checkpoint& checkpoint = *models_.all()[m].checkpoint;
-      if (checkpoint.folder.empty()) continue;
-      HIERON_TRY(const std::shared_ptr<const Tokenizer> tokenizer,
-                 open_tokenizer(checkpoint.folder));
-      inputs.push_back(tokenizer ? tokenizer->chat_template() : std::nullopt);
-    }
+    HIERON_TRY(const auto inputs, input_templates());
     HIERON_TRY(
-        const std::optional<std::string> text,
+        const std::optional<std::string> chosen,
         located(chat_template_of(*recipe_.chat_template, inputs), recipe_.chat_template_line));
-    if (!text) return {};
-    if (result_.files.empty()) {
-      const std::string& folder = models_.all()[options_.donor].checkpoint->folder;
-      if (folder.empty()) return {};
-      HIERON_TRY(result_.files, read_tokenizer_files(folder));
+    if (!chosen) {
+      result_.warnings.push_back(
+          fmt::format("{}, line {}: chat_template is auto, but no model has one; none is written.",
+                      recipe_.file, recipe_.chat_template_line));
+      return {};
     }
-    return set_chat_template(result_.files, *text);
+    if (result_.files.empty()) {
+      const PlannedModel& donor = models_.all()[options_.donor];
+      if (donor.checkpoint->folder.empty()) {
+        return refuse(
+            fmt::format(
+                "{}, line {}: the chat_template needs tokenizer files, which \"{}\" does not "
+                "have; name a tokenizer_source.",
+                recipe_.file, recipe_.chat_template_line, printable(donor.ref)),
+            recipe_.file, {}, static_cast<uint64_t>(recipe_.chat_template_line));
+      }
+      HIERON_TRY(result_.files, read_tokenizer_files(donor.checkpoint->folder));
+    }
+    return set_chat_template(result_.files, *chosen);
+  }
+
+  Result<std::vector<std::optional<std::string>>> input_templates() const {
+    std::vector<std::optional<std::string>> inputs;
+    for (size_t m = 0; m < merged_ && *recipe_.chat_template == "auto"; ++m) {
+      const std::string& folder = models_.all()[m].checkpoint->folder;
+      if (folder.empty()) continue;
+      HIERON_TRY(inputs.emplace_back(), read_chat_template(folder));
+    }
+    return inputs;
   }
 
   const Recipe& recipe_;
   RecipeModels& models_;
   const VocabularyOptions& options_;
-  const size_t merged_;  // models before those that only lend tokens
+  const size_t merged_;         // models before those that only lend tokens
+  std::string tokenizer_only_;  // the folder of a tokenizer_source without weights
   MergedVocabulary result_;
 };
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -15,8 +16,10 @@
 namespace hieron {
 
 struct MergedVocabulary {
-  std::vector<std::shared_ptr<const Checkpoint>> checkpoints;  // of all models, rows aligned
-  std::vector<TokenizerFile> files;  // of the result; empty: the donor's are copied as they are
+  // Of all models: rows aligned; and the donor's config.json with the result's token ids.
+  std::vector<std::shared_ptr<const Checkpoint>> checkpoints;
+  std::vector<TokenizerFile> files;  // of the result; empty: the donor's are copied as they are.
+                                     // generation_config.json too, if its token ids change
   std::optional<uint64_t> rows;      // config.json's vocab_size, if it is decided here
   std::vector<std::string> warnings;
 };
@@ -25,11 +28,12 @@ struct VocabularyOptions {
   std::optional<mergekit::Version> replay;
   bool truncate = false;  // no rule: cut every vocabulary to the shortest (mergekit's
                           // --unsafe-truncate-embeddings; 0.1.4 does it unasked)
-  uint32_t donor = 0;     // whose tokenizer files are taken where the recipe does not say
+  uint32_t donor = 0;  // whose config and tokenizer files are taken where the recipe does not say
 };
 
-// `models`: every model the recipe names; those that only lend tokens are opened into it. Refused:
-// a wish that cannot be met; different vocabularies without a rule are left as they are.
+// `models`: every model the recipe names; those that only lend tokens are opened into it (but not a
+// folder that has a tokenizer and no weights). Refused: a wish that cannot be met; different
+// vocabularies without a rule are left as they are.
 Result<MergedVocabulary> merge_vocabularies(const Recipe& recipe, RecipeModels& models,
                                             const VocabularyOptions& options);
 

@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <functional>
 #include <limits>
+#include <unordered_map>
 #include <utility>
 
 #include "hieron/core/text.h"
@@ -20,8 +21,8 @@ namespace {
 namespace fs = std::filesystem;
 namespace dom = simdjson::dom;
 
-constexpr uint64_t kMaxFileBytes = 256u << 20;  // the largest in use have 35 MB
-constexpr size_t kMaxDepth = 64;                // normalizers nest a few levels
+constexpr uint64_t kMaxFileBytes = 64u << 20;  // the largest in use have 35 MB
+constexpr size_t kMaxDepth = 64;               // normalizers nest a few levels
 constexpr std::string_view kFetch = "fetch the tokenizer files again.";
 
 constexpr std::string_view kTokenizerJson = "tokenizer.json", kVocabJson = "vocab.json",
@@ -29,13 +30,13 @@ constexpr std::string_view kTokenizerJson = "tokenizer.json", kVocabJson = "voca
                            kSpecialMap = "special_tokens_map.json",
                            kAddedJson = "added_tokens.json", kTemplate = "chat_template.jinja";
 
-constexpr std::array<std::string_view, 14> kFiles{kTokenizerJson,       kConfig,
-                                                  kSpecialMap,          kAddedJson,
-                                                  kVocabJson,           "merges.txt",
-                                                  kVocabText,           kTemplate,
-                                                  "spiece.model",       "tokenizer.model",
-                                                  "tokenizer.model.v3", "sentencepiece.bpe.model",
-                                                  "tekken.json",        "chat_template.json"};
+constexpr std::array<std::string_view, 9> kReadable{
+    kTokenizerJson, kConfig,    kSpecialMap, kAddedJson,          kVocabJson,
+    "merges.txt",   kVocabText, kTemplate,   "chat_template.json"};
+// Vocabularies of other programs.
+constexpr std::array<std::string_view, 8> kOpaque{
+    "tokenizer.model",    "tokenizer.model.v3", "spiece.model",   "sentencepiece.bpe.model",
+    "tokenizer.tiktoken", "qwen.tiktoken",      "tiktoken.model", "tekken.json"};
 
 constexpr std::array<std::string_view, 7> kSpecialNames{
     "bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"};
@@ -83,27 +84,57 @@ bool AddedToken::same_settings(const AddedToken& other) const {
 // Reads the files of one folder, in the order of their authority.
 class TokenizerParser {
  public:
-  explicit TokenizerParser(const std::string& folder) : folder_(folder) {}
+  // `files`: read instead of the folder's, unless null.
+  TokenizerParser(const std::string& folder, const std::vector<TokenizerFile>* files)
+      : folder_(folder), files_(files) {}
 
   Result<std::shared_ptr<const Tokenizer>> read() {
     HIERON_TRY(const bool found, read_vocabulary());
     if (!found) return std::shared_ptr<const Tokenizer>();
     if (exists(kConfig)) HIERON_CHECK(with_object(kConfig, &TokenizerParser::read_config));
-    if (exists(kSpecialMap)) HIERON_CHECK(with_object(kSpecialMap, &TokenizerParser::read_names));
-    if (exists(kAddedJson)) HIERON_CHECK(with_object(kAddedJson, &TokenizerParser::read_added_ids));
-    if (exists(kTemplate)) {
-      HIERON_TRY(std::string text, read_text(path(kTemplate), kMaxFileBytes));
-      out_->chat_template_ = std::move(text);
+    // transformers reads these two only where there is no added_tokens_decoder.
+    if (!has_decoder_) {
+      if (exists(kSpecialMap)) HIERON_CHECK(with_object(kSpecialMap, &TokenizerParser::read_names));
+      if (exists(kAddedJson)) {
+        HIERON_CHECK(with_object(kAddedJson, &TokenizerParser::read_added_ids));
+      }
     }
-    HIERON_CHECK(place_added());
+    HIERON_CHECK(place_tokens());
     HIERON_CHECK(finish());
-    warn_of_unplaced();
     return out_;
   }
 
+  Result<std::optional<std::string>> read_template() {
+    if (exists(kTemplate)) {
+      current_ = path(kTemplate);
+      HIERON_TRY(std::string found, text(kTemplate));
+      if (!valid_utf8(found)) return refuse_file("not valid UTF-8");
+      return found;
+    }
+    if (exists(kConfig)) HIERON_CHECK(with_object(kConfig, &TokenizerParser::find_template));
+    return std::move(template_);
+  }
+
  private:
+  // An added token and the id that a file states for it.
+  struct Listed {
+    AddedToken token;
+    std::optional<uint32_t> stated;
+  };
+
   std::string path(std::string_view file) const { return folder_ + "/" + std::string(file); }
-  bool exists(std::string_view file) const { return is_regular(path(file)); }
+
+  const TokenizerFile* given(std::string_view file) const {
+    const auto found = std::ranges::find(*files_, file, &TokenizerFile::name);
+    return found == files_->end() ? nullptr : &*found;
+  }
+  bool exists(std::string_view file) const {
+    return files_ ? given(file) != nullptr : is_regular(path(file));
+  }
+  Result<std::string> text(std::string_view file) const {
+    if (files_) return given(file)->text;
+    return read_text(path(file), kMaxFileBytes);
+  }
 
   std::unexpected<Error> refuse_file(std::string_view what) const {
     return refuse(fmt::format("{}: {}; {}", printable(current_, 400), what, kFetch), current_);
@@ -124,29 +155,40 @@ class TokenizerParser {
       }
       return true;
     }
+    for (const std::string_view file : kOpaque) {
+      if (exists(file)) return refuse_opaque(file);
+    }
     return false;
+  }
+
+  std::unexpected<Error> refuse_opaque(std::string_view file) const {
+    return refuse(
+        fmt::format("{}: its tokens are not read, and there is no tokenizer.json beside it; let "
+                    "transformers write one (AutoTokenizer.from_pretrained, then save_pretrained).",
+                    printable(path(file), 400)),
+        path(file));
   }
 
   using Reading = Status (TokenizerParser::*)(dom::object);
 
   Status with_object(std::string_view file, Reading reading) {
     current_ = path(file);
-    HIERON_TRY(std::string text, read_text(current_, kMaxFileBytes));
-    if (file == kConfig) forget_long_integers(text);
-    const size_t bytes = text.size();
-    text.reserve(bytes + simdjson::SIMDJSON_PADDING);
+    HIERON_TRY(std::string json, text(file));
+    if (file == kConfig) forget_long_integers(json);
+    const size_t bytes = json.size();
+    json.reserve(bytes + simdjson::SIMDJSON_PADDING);
     dom::parser parser(kMaxFileBytes);
     if (parser.allocate(std::max<size_t>(bytes, 64), kMaxDepth) != simdjson::SUCCESS) {
       return system_error(fmt::format("{}: no memory to parse {}.", current_, show_bytes(bytes)),
                           current_);
     }
     dom::element root;
-    if (const auto code = parser.parse(text.data(), bytes, false).get(root)) {
+    if (const auto code = parser.parse(json.data(), bytes, false).get(root)) {
       return refuse_file(fmt::format("not valid JSON ({})", simdjson::error_message(code)));
     }
     dom::object object;
     if (root.get(object) != simdjson::SUCCESS) return refuse_file("not a JSON object");
-    // vocab.json's and added_tokens.json's own keys are tokens, which are checked as such.
+    // vocab.json's keys are tokens, which are checked as such.
     if (reading != &TokenizerParser::read_vocab_json) HIERON_CHECK(no_repeats(object));
     if (out_->arena_.capacity() == 0) out_->arena_.reserve(bytes);
     return (this->*reading)(object);
@@ -181,8 +223,8 @@ class TokenizerParser {
     dom::array list;
     if (added.get(list) != simdjson::SUCCESS) return refuse_file("\"added_tokens\" is not a list");
     for (const dom::element element : list) {
-      HIERON_TRY(const AddedToken token, read_added(element, std::nullopt));
-      HIERON_CHECK(remember(token, true));
+      HIERON_TRY(Listed token, read_added(element, std::nullopt));
+      remember(std::move(token));
     }
     return {};
   }
@@ -213,7 +255,7 @@ class TokenizerParser {
       HIERON_TRY(const uint32_t id, read_id(field.value, field.key));
       HIERON_CHECK(add(field.key, id));
     }
-    out_->trained_ = entries_.size();
+    trained_ = entries_.size();
     return {};
   }
 
@@ -232,29 +274,28 @@ class TokenizerParser {
         return refuse_file(fmt::format("it has more than {} tokens", with_commas(kMaxTokenIds)));
       HIERON_CHECK(add(text, static_cast<uint32_t>(place++)));
     }
-    out_->trained_ = entries_.size();
+    trained_ = entries_.size();
     last_counts_ = true;
     return {};
   }
 
   Status read_lines() {
     current_ = path(kVocabText);
-    HIERON_TRY(const std::string text, read_text(current_, kMaxFileBytes));
-    if (!valid_utf8(text)) return refuse_file("not valid UTF-8");
+    HIERON_TRY(const std::string lines, text(kVocabText));
+    if (!valid_utf8(lines)) return refuse_file("not valid UTF-8");
     out_->kind_ = "WordPiece";
-    out_->arena_.reserve(text.size());
+    out_->arena_.reserve(lines.size());
     uint32_t line = 0;
-    for (size_t at = 0; at < text.size(); ++line) {
-      size_t end = text.find('\n', at);
-      if (end == text.npos) end = text.size();
-      std::string_view token(text.data() + at, end - at);
+    for (size_t at = 0; at < lines.size(); ++line) {
+      size_t end = lines.find('\n', at);
+      if (end == lines.npos) end = lines.size();
+      std::string_view token(lines.data() + at, end - at);
       if (token.ends_with('\r')) token.remove_suffix(1);
       if (line >= kMaxTokenIds)
         return refuse_file(fmt::format("it has more than {} tokens", with_commas(kMaxTokenIds)));
       HIERON_CHECK(add(token, line));
       at = end + 1;
     }
-    out_->trained_ = entries_.size();
     last_counts_ = true;
     return {};
   }
@@ -278,24 +319,27 @@ class TokenizerParser {
 
   // ---- added tokens
 
-  Result<AddedToken> read_added(dom::element element, std::optional<uint32_t> id) const {
+  Result<Listed> read_added(dom::element element, std::optional<uint32_t> id) const {
     dom::object object;
     std::string_view content;
     if (element.get(object) != simdjson::SUCCESS ||
         object["content"].get(content) != simdjson::SUCCESS) {
       return refuse_file("an added token is not an object with \"content\"");
     }
-    AddedToken token;
-    token.content = content;
+    Listed listed{.token = {}, .stated = id};
+    listed.token.content = content;
     dom::element number;
-    if (id) {
-      token.id = *id;
-    } else if (object["id"].get(number) == simdjson::SUCCESS) {
-      HIERON_TRY(token.id, read_id(number, content));
-    } else {
-      return refuse_file(
-          fmt::format("the added token \"{}\" has no id", printable(token.content, 60)));
+    if (!id && object["id"].get(number) == simdjson::SUCCESS) {
+      HIERON_TRY(listed.stated, read_id(number, content));
     }
+    if (!listed.stated) {
+      return refuse_file(fmt::format("the added token \"{}\" has no id", printable(content, 60)));
+    }
+    HIERON_CHECK(read_flags(object, listed.token));
+    return listed;
+  }
+
+  Status read_flags(dom::object object, AddedToken& token) const {
     const std::pair<const char*, bool*> flags[] = {{"special", &token.special},
                                                    {"single_word", &token.single_word},
                                                    {"lstrip", &token.lstrip},
@@ -308,33 +352,32 @@ class TokenizerParser {
       return refuse_file(fmt::format("\"{}\" of the added token \"{}\" is not true or false", key,
                                      printable(token.content, 60)));
     }
-    return token;
+    return {};
   }
 
-  // The first file that says something about a token holds.
-  Status remember(const AddedToken& token, bool same_file) {
-    const auto [known, fresh] = number_of_added_.try_emplace(token.content, added_.size());
-    if (fresh) {
-      added_.push_back(token);
-      return {};
-    }
-    const AddedToken& first = added_[known->second];
-    if (first.id == token.id) return {};
-    const std::string ids = fmt::format("the token \"{}\" has the ids {} and {}",
-                                        printable(token.content, 60), first.id, token.id);
-    if (same_file) return refuse_file(ids);
-    warn(fmt::format("{}: {}; the first, of {}, holds.", current_, ids, out_->file_));
-    return {};
+  // The place in the list is that of the first mention. The tokenizers library leaves out empty
+  // ones.
+  Listed* remember(Listed listed) {
+    if (listed.token.content.empty()) return nullptr;
+    const auto [known, fresh] = number_of_added_.try_emplace(listed.token.content, added_.size());
+    if (fresh) added_.push_back(std::move(listed));
+    return fresh ? nullptr : &added_[known->second];
   }
 
   // added_tokens.json: {"<tool>": 32000, …}
   Status read_added_ids(dom::object root) {
+    std::vector<Listed> by_id;
     for (const dom::key_value_pair field : root) {
-      AddedToken token;
-      HIERON_TRY(token.id, read_id(field.value, field.key));
-      token.content = field.key;
-      HIERON_CHECK(remember(token, false));
+      Listed listed;
+      HIERON_TRY(listed.stated, read_id(field.value, field.key));
+      listed.token.content = field.key;
+      listed.token.special = std::ranges::any_of(
+          named_, [&](const AddedToken& named) { return named.content == field.key; });
+      listed.token.normalized = !listed.token.special;
+      by_id.push_back(std::move(listed));
     }
+    std::ranges::stable_sort(by_id, {}, &Listed::stated);
+    for (Listed& listed : by_id) remember(std::move(listed));
     return {};
   }
 
@@ -342,18 +385,23 @@ class TokenizerParser {
 
   Status read_config(dom::object root) {
     HIERON_CHECK(read_names(root));
-    dom::element found;
-    if (root["chat_template"].get(found) == simdjson::SUCCESS) read_template(found);
     dom::object decoder;
     if (root["added_tokens_decoder"].get(decoder) != simdjson::SUCCESS) return {};
+    has_decoder_ = true;
+    std::vector<Listed> by_id;
     for (const dom::key_value_pair field : decoder) {
       const std::optional<uint32_t> id = parse_id(field.key);
       if (!id) {
         return refuse_file(fmt::format("\"{}\" in added_tokens_decoder is not a token id",
                                        printable(field.key, 60)));
       }
-      HIERON_TRY(const AddedToken token, read_added(field.value, id));
-      HIERON_CHECK(remember(token, false));
+      HIERON_TRY(Listed listed, read_added(field.value, id));
+      by_id.push_back(std::move(listed));
+    }
+    std::ranges::stable_sort(by_id, {}, &Listed::stated);
+    // Of tokens that tokenizer.json has too, the settings here hold.
+    for (const Listed& listed : by_id) {
+      if (Listed* known = remember(listed)) known->token = listed.token;
     }
     return {};
   }
@@ -370,65 +418,108 @@ class TokenizerParser {
   }
 
   // One template, or a list of named ones.
-  void read_template(dom::element value) {
-    std::string_view text;
-    if (value.get(text) == simdjson::SUCCESS) {
-      out_->chat_template_ = std::string(text);
-      return;
-    }
+  Status find_template(dom::object root) {
+    dom::element value;
+    std::string_view found;
+    if (root["chat_template"].get(value) != simdjson::SUCCESS) return {};
+    if (value.get(found) == simdjson::SUCCESS) template_ = found;
     dom::array list;
-    if (value.get(list) != simdjson::SUCCESS) return;
+    if (value.get(list) != simdjson::SUCCESS) return {};
     for (const dom::element element : list) {
       std::string_view name;
       if (element["name"].get(name) != simdjson::SUCCESS || name != "default") continue;
-      if (element["template"].get(text) == simdjson::SUCCESS) {
-        out_->chat_template_ = std::string(text);
-      }
+      if (element["template"].get(found) == simdjson::SUCCESS) template_ = found;
     }
+    return {};
   }
 
+  // Special tokens that have a name of their own ("eos_token"), then those that are only listed.
   Status read_names(dom::object root) {
+    dom::element value;
     for (const std::string_view name : kSpecialNames) {
-      dom::element value;
-      if (root[name].get(value) != simdjson::SUCCESS) continue;
-      std::string_view text;
-      if (value.get(text) != simdjson::SUCCESS && value["content"].get(text) != simdjson::SUCCESS) {
-        continue;  // null
-      }
-      out_->special_tokens_.try_emplace(std::string(name), text);
+      if (root[name].get(value) == simdjson::SUCCESS) HIERON_CHECK(read_name(value));
     }
+    for (const char* list : {"additional_special_tokens", "extra_special_tokens"}) {
+      if (root[list].get(value) == simdjson::SUCCESS) HIERON_CHECK(read_names_in(value));
+    }
+    return {};
+  }
+
+  Status read_names_in(dom::element list) {
+    if (dom::array array; list.get(array) == simdjson::SUCCESS) {
+      for (const dom::element value : array) HIERON_CHECK(read_name(value));
+    }
+    if (dom::object object; list.get(object) == simdjson::SUCCESS) {
+      for (const dom::key_value_pair field : object) HIERON_CHECK(read_name(field.value));
+    }
+    return {};
+  }
+
+  // "</s>", {"content": "</s>", …}, or null: none
+  Status read_name(dom::element value) {
+    AddedToken token{.content = {}, .special = true, .normalized = false};
+    std::string_view content;
+    if (value.get(content) == simdjson::SUCCESS) {
+      token.content = content;
+    } else if (dom::object object; value.get(object) == simdjson::SUCCESS &&
+                                   object["content"].get(content) == simdjson::SUCCESS) {
+      token.content = content;
+      HIERON_CHECK(read_flags(object, token));
+      token.special = true;
+    }
+    if (!token.content.empty()) named_.push_back(std::move(token));
     return {};
   }
 
   // ---- putting it together
 
-  // Added tokens that the vocabulary has keep its id; the others are appended to it.
-  Status place_added() {
+  // Added tokens that the vocabulary has keep its id; each other one gets the next, as in the
+  // tokenizers library.
+  Status place_tokens() {
     current_ = out_->file_;
     list_texts();
     HIERON_CHECK(drop_repeated());
-    std::vector<Token>& tokens = out_->tokens_;
-    for (AddedToken& token : added_) {
-      const auto known = out_->id(token.content);
-      if (known && *known != token.id) {
-        return refuse_file(
-            fmt::format("the token \"{}\" has the id {} in the vocabulary and {} as "
-                        "an added token",
-                        printable(token.content, 60), *known, token.id));
-      }
-      token.in_vocabulary = known.has_value();
-      if (known) continue;
-      const bool in_order = tokens.empty() || tokens.back().id < token.id;
-      tokens.push_back({keep(token.content), token.id});
-      if (in_order) number_text(tokens.size() - 1);
-      unsorted_ = unsorted_ || !in_order;
+    if (out_->kind_ == "WordPiece") trained_ = out_->tokens_.size();
+    uint64_t next = trained_, elsewhere = 0;
+    std::string shown;
+    for (auto& [token, stated] : added_) {
+      HIERON_CHECK(place(token, next));
+      if (!stated || *stated == token.id || elsewhere++ > 0) continue;
+      shown = fmt::format("\"{}\": {}, not {}", printable(token.content, 60), token.id, *stated);
     }
+    if (elsewhere == 0) return {};
+    warn(
+        fmt::format("{}: the ids that are stated for {} added token{} are not those that "
+                    "transformers gives ({}{}), which hold.",
+                    printable(current_, 400), with_commas(elsewhere), elsewhere == 1 ? "" : "s",
+                    shown, elsewhere == 1 ? "" : ", …"));
+    return {};
+  }
+
+  Status place(AddedToken& token, uint64_t& next) {
+    const auto known = out_->id(token.content);
+    token.in_vocabulary = known.has_value();
+    if (!known && next >= kMaxTokenIds) {
+      return refuse_file(fmt::format("it has more than {} tokens", with_commas(kMaxTokenIds)));
+    }
+    token.id = known.value_or(static_cast<uint32_t>(next));
+    next = std::max(next, uint64_t{token.id} + 1);
+    if (known) return {};
+    std::vector<Token>& tokens = out_->tokens_;
+    const bool in_order = tokens.empty() || tokens.back().id < token.id;
+    tokens.push_back({keep(token.content), token.id});
+    if (in_order) number_text(tokens.size() - 1);
+    unsorted_ = unsorted_ || !in_order;
     return {};
   }
 
   void list_texts() {
+    for (AddedToken& token : named_) {
+      Listed* known = remember({token, std::nullopt});
+      (known ? known->token : added_.back().token).named = true;
+    }
     size_t bytes = out_->arena_.size();
-    for (const AddedToken& token : added_) bytes += token.content.size();
+    for (const Listed& listed : added_) bytes += listed.token.content.size();
     out_->arena_.reserve(bytes);
     out_->tokens_.reserve(entries_.size() + added_.size());
     for (const Entry& entry : entries_) {
@@ -475,9 +566,10 @@ class TokenizerParser {
                                      printable(same->text, 60), printable((same + 1)->text, 60),
                                      same->id));
     }
+    if (tokens.empty()) return refuse_file("there is not one token in it");
     if (unsorted_) number_texts();
-    std::ranges::sort(added_, {}, &AddedToken::id);
-    out_->added_ = std::move(added_);
+    for (Listed& listed : added_) out_->added_.push_back(std::move(listed.token));
+    std::ranges::sort(out_->added_, {}, &AddedToken::id);
     return {};
   }
 
@@ -498,30 +590,22 @@ class TokenizerParser {
     return {};
   }
 
-  void warn_of_unplaced() {
-    uint64_t next = out_->next_id();
-    std::vector<std::string_view> seen;
-    for (const auto& [name, text] : out_->special_tokens_) {
-      if (out_->id(text) || std::ranges::find(seen, text) != seen.end()) continue;
-      seen.push_back(text);
-      warn(
-          fmt::format("{}: the {} \"{}\" is not in the vocabulary; transformers gives it the id "
-                      "{}, for which the model may have no row.",
-                      path(kConfig), name, printable(text, 60), next++));
-    }
-  }
-
   void warn(std::string sentence) { out_->warnings_.push_back(std::move(sentence)); }
 
   const std::string folder_;
+  const std::vector<TokenizerFile>* files_;
   std::string current_;  // the file being read
   std::shared_ptr<Tokenizer> out_ = std::make_shared<Tokenizer>();
   std::vector<Entry> entries_;
-  std::vector<AddedToken> added_;
-  std::map<std::string, size_t, std::less<>> number_of_added_;
+  uint64_t trained_ = 0;           // tokens of the vocabulary proper
+  std::vector<Listed> added_;      // in the order in which they get their ids
+  std::vector<AddedToken> named_;  // special tokens with a name
+  std::unordered_map<std::string, size_t> number_of_added_;
+  std::optional<std::string> template_;
   std::vector<uint32_t> repeated_;
   bool last_counts_ = false;  // a text may occur again
   bool unsorted_ = false;
+  bool has_decoder_ = false;  // added_tokens_decoder is there
 };
 
 std::optional<uint32_t> Tokenizer::id(std::string_view text) const {
@@ -547,17 +631,28 @@ const AddedToken* Tokenizer::added_token(std::string_view text) const {
   return found == added_.end() || found->id != *number ? nullptr : &*found;
 }
 
-uint64_t Tokenizer::next_id() const {
-  return std::max<uint64_t>(trained_, added_.empty() ? 0 : uint64_t{added_.back().id} + 1);
+Result<std::shared_ptr<const Tokenizer>> open_tokenizer(const std::string& folder) {
+  return TokenizerParser(folder, nullptr).read();
 }
 
-Result<std::shared_ptr<const Tokenizer>> open_tokenizer(const std::string& folder) {
-  return TokenizerParser(folder).read();
+Result<std::shared_ptr<const Tokenizer>> parse_tokenizer(const std::vector<TokenizerFile>& files,
+                                                         const std::string& folder) {
+  return TokenizerParser(folder, &files).read();
+}
+
+Result<std::optional<std::string>> read_chat_template(const std::string& folder) {
+  return TokenizerParser(folder, nullptr).read_template();
+}
+
+bool is_opaque_vocabulary(std::string_view file_name) {
+  return std::ranges::find(kOpaque, file_name) != kOpaque.end();
 }
 
 Result<std::vector<TokenizerFile>> read_tokenizer_files(const std::string& folder) {
   std::vector<TokenizerFile> files;
-  for (const std::string_view name : kFiles) {
+  std::vector<std::string_view> names(kReadable.begin(), kReadable.end());
+  names.insert(names.end(), kOpaque.begin(), kOpaque.end());
+  for (const std::string_view name : names) {
     const fs::path path = fs::path(folder) / name;
     if (!is_regular(path)) continue;
     HIERON_TRY(std::string text, read_text(path.string(), kMaxFileBytes));

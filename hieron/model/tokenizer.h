@@ -4,14 +4,15 @@
 //   tokenizer.json            vocabulary (BPE, WordPiece, WordLevel, Unigram) and added tokens
 //   vocab.json, vocab.txt     the vocabulary of a folder without tokenizer.json
 //   tokenizer_config.json     added_tokens_decoder, named special tokens, chat_template
-//   added_tokens.json, special_tokens_map.json, chat_template.jinja
+//   special_tokens_map.json, added_tokens.json (without added_tokens_decoder), chat_template.jinja
 //
-// Where files disagree, tokenizer.json holds, as it does for transformers; that is a warning.
+// Ids are those that transformers gives, whatever the files state: a token of the vocabulary has
+// its id there; each added token behind it the next free one, in the order above, the named special
+// tokens last. Where a file states another id, that is a warning.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -34,6 +35,7 @@ struct AddedToken {
   bool single_word = false, lstrip = false, rstrip = false;
   bool normalized = true;
   bool in_vocabulary = false;  // also a token of the vocabulary proper
+  bool named = false;          // pad_token or the like: transformers adds it where it is missing
   // The same content and flags of the list above?
   bool same_settings(const AddedToken& other) const;
 };
@@ -56,13 +58,7 @@ class Tokenizer {
   std::optional<std::string_view> text(uint32_t id) const;
   const AddedToken* added_token(std::string_view text) const;
   uint64_t id_end() const { return tokens_.empty() ? 0 : uint64_t{tokens_.back().id} + 1; }
-  // The id that an added token would get next, as the tokenizers library counts.
-  uint64_t next_id() const;
 
-  // "bos_token" -> "<s>", …, as tokenizer_config.json and special_tokens_map.json name them.
-  const std::map<std::string, std::string>& special_tokens() const { return special_tokens_; }
-  // The default one, if there is any: chat_template.jinja, else tokenizer_config.json's.
-  const std::optional<std::string>& chat_template() const { return chat_template_; }
   const std::vector<std::string>& warnings() const { return warnings_; }
 
  private:
@@ -72,15 +68,8 @@ class Tokenizer {
   std::vector<Token> tokens_;
   std::vector<uint32_t> by_text_;  // open hash table of numbers into tokens_, from 1
   std::vector<AddedToken> added_;
-  uint64_t trained_ = 0;  // tokens of the vocabulary proper
-  std::map<std::string, std::string> special_tokens_;
-  std::optional<std::string> chat_template_;
   std::vector<std::string> warnings_;
 };
-
-// Null if the folder holds no vocabulary. Refused: a file that is damaged, contradicts itself (two
-// tokens with one id, a token twice) or is larger than any tokenizer. 150,000 tokens: about 50 ms.
-Result<std::shared_ptr<const Tokenizer>> open_tokenizer(const std::string& folder);
 
 // A file of a tokenizer: its name in the folder, and its bytes.
 struct TokenizerFile {
@@ -88,7 +77,22 @@ struct TokenizerFile {
   std::string text;
 };
 
+// Null if the folder holds no vocabulary. Refused: one that only a kind of file holds which is not
+// read (tokenizer.model, tekken.json, …), and a file that is damaged, contradicts itself (two
+// tokens with one id, a token twice) or is larger than any tokenizer. 150,000 tokens: about 50 ms.
+Result<std::shared_ptr<const Tokenizer>> open_tokenizer(const std::string& folder);
+
+// The same of files that need not be written yet; `folder` is for messages.
+Result<std::shared_ptr<const Tokenizer>> parse_tokenizer(const std::vector<TokenizerFile>& files,
+                                                         const std::string& folder);
+
+// A vocabulary in a format that is not read (tokenizer.model, …)?
+bool is_opaque_vocabulary(std::string_view file_name);
+
 // All of a folder's tokenizer files as they are, those above and tokenizer.model, merges.txt, … .
 Result<std::vector<TokenizerFile>> read_tokenizer_files(const std::string& folder);
+
+// The default one, if there is any: chat_template.jinja, else tokenizer_config.json's.
+Result<std::optional<std::string>> read_chat_template(const std::string& folder);
 
 }  // namespace hieron

@@ -61,11 +61,6 @@ DType returned_dtype(Version version, std::string_view method, DType working) {
   return row != nullptr && row->returns_f32 ? DType::kF32 : working;
 }
 
-uint64_t words_drawn(std::string_view method, const TensorParameters& parameters,
-                     std::optional<size_t> base, uint64_t elements) {
-  return words_of_task_vectors(method, parameters, base, elements);
-}
-
 uint64_t words_drawn(Version version, std::string_view method, const TensorParameters& parameters,
                      std::optional<size_t> base, uint64_t elements) {
   if (method == "arcee_fusion") return words_of_arcee_fusion(version, elements);

@@ -44,13 +44,8 @@ struct ReplayTask {
 bool element_wise(Version version, std::string_view method);
 
 // 32-bit words of the Mersenne stream that this tensor consumes: one an element for each model that
-// is dropped at random, 0 for all other methods. Tensors draw in lexicographic order of their
-// names.
-uint64_t words_drawn(std::string_view method, const TensorParameters& parameters,
-                     std::optional<size_t> base, uint64_t elements);
-
-// The same for any method: arcee_fusion samples tensors of over 10^6 elements at random, in another
-// way in each version.
+// is dropped at random; arcee_fusion samples tensors of over 10^6 elements, in another way in each
+// version; 0 for all other methods. Tensors draw in lexicographic order of their names.
 uint64_t words_drawn(Version version, std::string_view method, const TensorParameters& parameters,
                      std::optional<size_t> base, uint64_t elements);
 

@@ -78,7 +78,7 @@ class Sparsifying {
       : task_(task),
         member_(member),
         rescale_(global_of(task, "rescale", member.rescale ? 1 : 0) != 0),
-        stream_(task.seed, words_drawn(task.method, *task.parameters, task.base, 1) == 0
+        stream_(task.seed, words_of_task_vectors(task.method, *task.parameters, task.base, 1) == 0
                                ? 0
                                : task.first_word) {}
 

@@ -108,7 +108,7 @@ class TaskVectorWork final : public TensorWork {
       if (k != base_) add_model(task, k);
     }
     const bool sparse = std::ranges::any_of(models_, &Model::sparse);
-    sums_wanted_ = sparse && (rescale_ || rules_.sparsify == Sparsify::kRanked);
+    sums_wanted_ = sparse && (rescale_ || hold_masks_);
     if (sums_wanted_) sums_.emplace(elements_, grain(), 2 * models_.size());
   }
 

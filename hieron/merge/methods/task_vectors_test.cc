@@ -239,6 +239,27 @@ TEST(Della, KeepsLargeChangesMoreOften) {
   EXPECT_NEAR(static_cast<double>(high) / (512 * 300), 0.65, 0.02);
 }
 
+// DELLA for a tensor whose masks are too large to be held.
+class DrawnTwice final : public Method {
+ public:
+  const MethodInfo& describe() const override { return della().describe(); }
+  std::unique_ptr<TensorWork> start(const TensorTask& task) const override {
+    return task_vector_work(task, {Sparsify::kRanked, true, 0});
+  }
+};
+
+TEST(Della, MasksThatAreNotHeldAreTheSame) {
+  const Family family(301 * 600, 2);
+  for (double rescale : {0.0, 1.0}) {
+    TensorTask task = task_of({{{"weight", 1}, {"density", 0.5}}, {{"weight", 0.5}}},
+                              {{"rescale", rescale}}, DType::kBF16);
+    task.shape = {301, 600};
+    const auto held = run_method(della(), task, family.inputs(), 4200);
+    EXPECT_EQ(run_method(DrawnTwice(), task, family.inputs(), 9000, true), held);
+    EXPECT_NE(held, family.base);
+  }
+}
+
 TEST(Sce, FindsTheMostDisputedElements) {
   const Family family(90'000, 3);
   const TensorTask task = task_of({{}, {}, {}}, {{"select_topk", 0.3}}, DType::kBF16);
