@@ -623,6 +623,7 @@ def main():
         for merge, row in zip(merges, bench.results):
             if "floor" in row:
                 print(replay_row(merge, row, asked.versions))
+        print(f"\nLoad at the end {os.getloadavg()[0]:.1f}; above the number of cores, seconds and ratios say little.")
     finally:
         for path in folder.iterdir():
             if not (asked.keep and path.name in ("base", "first", "second", "direction.safetensors", "family.json")):

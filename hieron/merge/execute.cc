@@ -331,13 +331,13 @@ class Execution {
     }
     while (first < end && !writing.empty()) {
       Group group = start_group(first, end, writing);
-      if (group.count == 0) {  // the merges need this tensor in different pieces
-        for (OutputFolder* folder : writing) {
-          HIERON_CHECK(carry_out(start_group(first, first + 1, std::span(&folder, 1))));
+      if (group.count == 0) {
+        for (const std::vector<OutputFolder*>& some : by_grain(first, writing)) {
+          HIERON_CHECK(carry_out_alone(first, some));
         }
         group.count = 1;
       } else {
-        HIERON_CHECK(carry_out(std::move(group)));
+        HIERON_CHECK(carry_out(group));
       }
       for (uint32_t i = first; i < first + group.count; ++i) {
         journey_->end_tensors(input_bytes(lead_.tensors[i]));
@@ -345,6 +345,27 @@ class Execution {
       first += group.count;
     }
     return {};
+  }
+
+  // The merges by those that can take a tensor in pieces of one size.
+  static std::vector<std::vector<OutputFolder*>> by_grain(uint32_t tensor,
+                                                          std::span<OutputFolder* const> writing) {
+    std::vector<std::vector<OutputFolder*>> sets;
+    std::vector<uint64_t> grains;
+    for (OutputFolder* folder : writing) {
+      const Plan& plan = folder->plan();
+      const uint64_t own = std::max<uint64_t>(1, Computation(plan, plan.tensors[tensor]).grain());
+      const auto fits = std::ranges::find_if(
+          grains, [&](uint64_t grain) { return std::lcm(grain, own) <= kMaxGrain; });
+      if (fits == grains.end()) {
+        grains.push_back(own);
+        sets.push_back({folder});
+      } else {
+        *fits = std::lcm(*fits, own);
+        sets[static_cast<size_t>(fits - grains.begin())].push_back(folder);
+      }
+    }
+    return sets;
   }
 
   // As many tensors as may be under way together: all that need no pass before the last, but not
@@ -388,10 +409,15 @@ class Execution {
     }
   }
 
-  Status carry_out(Group group) {
+  Status carry_out(Group& group) {
     HIERON_CHECK(take_passes(group));
     MergeVisitor visitor(group, worker_count(options_.walk));
     return walk_over(group, group.rows.rows, visitor);
+  }
+
+  Status carry_out_alone(uint32_t tensor, std::span<OutputFolder* const> writing) {
+    Group group = start_group(tensor, tensor + 1, writing);
+    return carry_out(group);
   }
 
   Status take_passes(Group& group) {

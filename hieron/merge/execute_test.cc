@@ -322,15 +322,46 @@ TEST(Execute, CancelledMergesAreContinuedToTheSameBytes) {
   EXPECT_EQ(contents(folder.path("out")), contents(folder.path("reference")));
 }
 
+// Fails for want of room after so many writes.
+Result<MergeResult> merge_on_a_full_disk(const ScratchFolder& folder, int64_t writes) {
+  std::atomic<int64_t> left = writes;
+  Syscalls calls;
+  calls.pwrite = [&](int fd, const void* buffer, size_t bytes, int64_t offset) -> int64_t {
+    if (--left >= 0) return ::pwrite(fd, buffer, bytes, offset);
+    errno = ENOSPC;
+    return -1;
+  };
+  const ScopedSyscalls scope(std::move(calls));
+  return merge(folder, kLinear, "out", {}, {.arithmetic = {}, .shard_bytes = 20000});
+}
+
 TEST(Execute, AnotherRecipeDoesNotContinueAnUnfinishedMerge) {
   const ScratchFolder folder;
   write_pair(folder);
-  std::atomic<bool> cancel{true};
-  ExecuteOptions execution;
-  execution.walk.cancel = &cancel;
-  ASSERT_FALSE(merge(folder, kLinear, "out", execution));
+  ASSERT_FALSE(merge_on_a_full_disk(folder, 2));
   EXPECT_THAT(sentence(merge(folder, std::string(kLinear) + "dtype: float16\n", "out")),
               HasSubstr("unfinished merge of another recipe"));
+}
+
+TEST(Execute, AMergeThatFinishedNoShardIsNotInTheWayOfAnother) {
+  const ScratchFolder folder;
+  write_pair(folder);
+  ASSERT_FALSE(merge_on_a_full_disk(folder, 0));
+  const std::string other = std::string(kLinear) + "dtype: float16\n";
+  ASSERT_TRUE(merge(folder, other, "out"));
+  ASSERT_TRUE(merge(folder, other, "reference"));
+  EXPECT_EQ(contents(folder.path("out")), contents(folder.path("reference")));
+}
+
+TEST(Execute, BeginsAgainIfAnInputHasChanged) {
+  const ScratchFolder folder;
+  write_pair(folder);
+  ASSERT_FALSE(merge_on_a_full_disk(folder, 2));
+  const fs::path input = folder.path("a/model.safetensors");
+  fs::last_write_time(input, fs::last_write_time(input) + std::chrono::seconds(1));
+  const auto result = merge(folder, kLinear, "out", {}, {.arithmetic = {}, .shard_bytes = 20000});
+  ASSERT_TRUE(result) << result.error().sentence;
+  EXPECT_EQ(result->resumed_shards, 0u);
 }
 
 TEST(Execute, RefusesToWriteNumbersThatAreNotFinite) {

@@ -143,7 +143,7 @@ std::string manifest_json(const Plan& plan, std::span<const WrittenFile> files) 
                       {"plan", plan.digest()},
                       {"method", plan.method->describe().name},
                       {"arithmetic", plan.arithmetic},
-                      {"seed", plan.method->describe().random ? Json(plan.seed) : Json()},
+                      {"seed", plan.draws ? Json(plan.seed) : Json()},
                       {"recipe", public_recipe(plan)},
                       {"inputs", inputs_json(plan)},
                       {"files", std::move(written)},

@@ -154,14 +154,91 @@ TEST(Mixture, QwenNeedsASharedExpertAndGetsBiasesOfZero) {
   EXPECT_TRUE((*made)->find("model.layers.0.mlp.shared_expert.up_proj.weight"));
 }
 
-TEST(Mixture, RefusesGatesThatNeedPrompts) {
+const std::string kPrompts =
+    "gate_mode: cheap_embed\nexperts:\n"
+    "  - source_model: one\n    positive_prompts: [ab, c]\n    negative_prompts: [b]\n"
+    "  - source_model: two\n    positive_prompts: [b]\n";
+
+// Tokens a, b, c, ab, <s>: the first rows of the embedding.
+void write_tokenizer(const Models& models, const std::string& config = "{}") {
+  models.folder.write("base/tokenizer.json", R"({
+    "added_tokens": [{"id": 4, "content": "<s>", "special": true, "normalized": false}],
+    "model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "c": 2, "ab": 3}, "merges": ["a b"]}})");
+  models.folder.write("base/tokenizer_config.json", config);
+}
+
+using Row = std::vector<double>;
+
+// Σ weight · row of the embedding, divided by its length.
+Row direction(const Row& embedding, const std::map<size_t, double>& weights) {
+  Row sum(kHidden);
+  double squares = 0;
+  for (size_t i = 0; i < kHidden; ++i) {
+    for (const auto& [token, weight] : weights) sum[i] += weight * embedding[token * kHidden + i];
+    squares += sum[i] * sum[i];
+  }
+  for (double& x : sum) x /= std::sqrt(squares);
+  return sum;
+}
+
+TEST(Mixture, RoutesByTheEmbeddingsOfItsPrompts) {
   const Models models;
-  const std::string prompts =
-      "experts:\n  - source_model: one\n    positive_prompts: [a]\n"
-      "  - source_model: two\n    positive_prompts: [b]\n";
-  EXPECT_THAT(models.refusal("gate_mode: hidden\n" + prompts), HasSubstr("needs a forward pass"));
-  EXPECT_THAT(models.refusal("gate_mode: cheap_embed\n" + prompts),
-              HasSubstr("needs the prompts split into tokens"));
+  const Row embedding = values(*models.model("base", 1), "model.embed_tokens.weight");
+  write_tokenizer(models);
+  const auto made = models.make(kPrompts);
+  ASSERT_TRUE(made) << made.error().sentence;
+  const auto gate = values(**made, "model.layers.0.block_sparse_moe.gate.weight");
+  Row one = direction(embedding, {{3, 1}, {2, 1}});
+  const Row two = direction(embedding, {{1, 1}});
+  double squares = 0;
+  for (size_t i = 0; i < kHidden; ++i) squares += std::pow(one[i] - two[i], 2);
+  for (size_t i = 0; i < kHidden; ++i) {
+    EXPECT_NEAR(gate[i], (one[i] - two[i]) / std::sqrt(squares), std::abs(gate[i]) / 256);
+    EXPECT_NEAR(gate[kHidden + i], two[i], std::abs(two[i]) / 256);
+  }
+}
+
+TEST(Mixture, PutsTheBeginningTokenBeforeEveryPrompt) {
+  const Models models;
+  const Row embedding = values(*models.model("base", 1), "model.embed_tokens.weight");
+  write_tokenizer(models, R"({"bos_token": "<s>"})");
+  const auto made = models.make(kPrompts);
+  ASSERT_TRUE(made) << made.error().sentence;
+  const auto gate = values(**made, "model.layers.0.block_sparse_moe.gate.weight");
+  const Row two = direction(embedding, {{4, 1}, {1, 1}});
+  for (size_t i = 0; i < kHidden; ++i) {
+    EXPECT_NEAR(gate[kHidden + i], two[i], std::abs(two[i]) / 256);
+  }
+}
+
+TEST(Mixture, RefusesPromptsWithoutATokenizer) {
+  const Models models;
+  EXPECT_THAT(models.refusal(kPrompts), HasSubstr("there is no tokenizer in the folder"));
+}
+
+TEST(Mixture, NeedsPromptsForAGateOfTheSharedExpert) {
+  Models models;
+  models.type = "qwen2";
+  std::filesystem::create_directories(models.folder.path("base"));
+  write_tokenizer(models);
+  EXPECT_THAT(models.refusal(kPrompts + "shared_experts:\n  - source_model: one\n"),
+              HasSubstr("the shared expert has no positive_prompts"));
+  const auto made =
+      models.make(kPrompts + "shared_experts:\n  - source_model: one\n    positive_prompts: [c]\n");
+  ASSERT_TRUE(made) << made.error().sentence;
+  const Row embedding = values(*models.model("base", 1), "model.embed_tokens.weight");
+  const auto gate = values(**made, "model.layers.0.mlp.shared_expert_gate.weight");
+  const Row shared = direction(embedding, {{2, 1}});
+  for (size_t i = 0; i < kHidden; ++i) EXPECT_NEAR(gate[i], shared[i], std::abs(shared[i]) / 256);
+}
+
+TEST(Mixture, RefusesGatesThatNeedHiddenStates) {
+  const Models models;
+  const std::string prompts = kPrompts.substr(kPrompts.find('\n') + 1);
+  for (const char* mode : {"hidden", "hidden_avg", "hidden_last"}) {
+    EXPECT_THAT(models.refusal(std::string("gate_mode: ") + mode + "\n" + prompts),
+                HasSubstr("needs a forward pass"));
+  }
 }
 
 TEST(Mixture, RefusesABaseWithTensorsThatItHasNoPlaceFor) {

@@ -2,9 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <map>
 #include <string_view>
 
 #include "hieron/core/text.h"
+#include "hieron/merge/generation.h"
 #include "hieron/merge/layers.h"
 #include "hieron/merge/modules.h"
 
@@ -38,13 +41,30 @@ class ConfigWriter {
       if (!body.by_slices) continue;
       config = body.module ? with_module(b, config) : with_stack(b, config);
     }
-    const auto written = plan_.recipe.out_dtype ? plan_.recipe.out_dtype : plan_.recipe.dtype;
-    if (written) config = retyped_config(config, spelt(*written));
+    const auto written = written_dtype();
+    if (written && !spelt(*written).empty()) config = retyped_config(config, spelt(*written));
     if (vocabulary) config = resized_config(config, *vocabulary);
     return config;
   }
 
  private:
+  // The dtype that config.json has to speak of, where it is not the donor's: what the recipe says;
+  // else that of most weights, if any is not as in the donor. Replays leave it, as mergekit does.
+  std::optional<DType> written_dtype() const {
+    if (plan_.recipe.out_dtype) return plan_.recipe.out_dtype;
+    if (plan_.recipe.dtype || casts_first(plan_.arithmetic)) return plan_.recipe.dtype;
+    const Checkpoint& donor = *plan_.models[plan_.donor].checkpoint;
+    std::map<DType, uint64_t> elements;
+    bool other = false;
+    for (const PlannedTensor& tensor : plan_.tensors) {
+      elements[tensor.dtype] += tensor.elements;
+      const TensorInfo* own = donor.find(tensor.name);
+      other = other || (own && own->dtype != tensor.dtype);
+    }
+    if (!other) return std::nullopt;
+    return std::ranges::max_element(elements, {}, [](const auto& e) { return e.second; })->first;
+  }
+
   std::string with_stack(uint32_t b, const std::string& config) {
     const Body& body = opened_.bodies[b];
     if (!opened_.facts[plan_.donor].stated && !keeps_layers(b)) {

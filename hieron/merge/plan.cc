@@ -359,6 +359,7 @@ class Planner {
     }
     tensor.parameters = parameters_of(open, name, t, tensor.base, inputs);
     if (!tensor.parameters) return account(inputs, Rule::kRefused, "a parameter is missing");
+    note_first_value(open, inputs.front());
     choose_dtypes(tensor, inputs);
     if (is_plain_copy(tensor, inputs)) {
       tensor.rule = Rule::kCopied;
@@ -370,6 +371,26 @@ class Planner {
       return account(inputs, Rule::kRefused, "its parameters make no sense");
     if (inputs.size() < open.sources.size()) note_absent(name, inputs.size(), open.sources.size());
     finish(std::move(tensor), inputs, "merged with those of the same name");
+  }
+
+  // As mergekit has it; many expect the last one there.
+  void note_first_value(const OpenSlice& open, const Candidate& lead) {
+    const uint32_t model = lead.source->model;
+    if (!after_layers(*opened_.facts[model].roles, *lead.tensor)) return;
+    const auto note = [&](const std::vector<ParameterSetting>& settings) {
+      for (const ParameterSetting& setting : settings) {
+        const std::string& name = lead.tensor->name;
+        if (evaluate(setting, name, 0) == evaluate(setting, name, 1)) continue;
+        findings_.warn_at(setting.line,
+                          fmt::format("the gradient of {} gives its first value to what follows the "
+                                      "layers, as in mergekit; for another one put a filter before it "
+                                      "(\"{}\")",
+                                      setting.name, printable(name)));
+      }
+    };
+    note(plan_->recipe.parameters);
+    note(open.slice->parameters);
+    for (const SliceSource& source : open.sources) note(source.source->parameters);
   }
 
   PlannedTensor blank(const TensorInfo& like) const {
@@ -624,7 +645,30 @@ class Planner {
         filtered ? tensor : std::string());
   }
 
+  // What that version of mergekit stops at.
+  bool replayable(const PlannedTensor& tensor, const Shape& shape, const OpenSlice& open) {
+    if (!tensor.replay) return true;
+    const auto why = mergekit::refusal({.version = *tensor.replay,
+                                        .method = plan_->recipe.method,
+                                        .tensor = tensor.name,
+                                        .parameters = tensor.parameters.get(),
+                                        .operands = {},
+                                        .base = tensor.base,
+                                        .working = tensor.working,
+                                        .shape = shape,
+                                        .elements = tensor.elements,
+                                        .seed = 0,
+                                        .first_word = 0});
+    if (!why) return true;
+    findings_.problem_at(
+        open.slice->line,
+        fmt::format("{} refuses \"{}\": {}", plan_->arithmetic, printable(tensor.name), *why),
+        tensor.name);
+    return false;
+  }
+
   bool sensible(const PlannedTensor& tensor, const Shape& shape, const OpenSlice& open) {
+    if (!replayable(tensor, shape, open)) return false;
     if (tensor.parameters == sensible_ && texts_.empty()) return true;
     const auto reason = plan_->method->check({.name = tensor.name,
                                               .shape = shape,
@@ -757,9 +801,19 @@ class Planner {
     }
   }
 
-  // mergekit draws from one stream, tensor by tensor in the order of their names.
+  // mergekit draws from one stream, tensor by tensor, in the order of the inputs' names, not of the
+  // output's: a layer that a stack has twice draws twice in a row.
+  static std::string_view last_input(const PlannedTensor* tensor) {
+    std::string_view last;
+    for (const PlannedInput& input : tensor->inputs) {
+      last = std::max<std::string_view>(last, input.tensor->name);
+    }
+    return last;
+  }
+
   void note_random_stream() {
     const MethodInfo& about = plan_->method->describe();
+    plan_->draws = about.random;
     if (!about.random && !mergekit_version(plan_->arithmetic)) return;
     if (about.random && !options_.seed && !plan_->recipe.seed_number) {
       findings_.warn(
@@ -771,13 +825,21 @@ class Planner {
     for (PlannedTensor& tensor : plan_->tensors) {
       if (tensor.replay) drawing.push_back(&tensor);
     }
-    std::ranges::sort(drawing, {}, &PlannedTensor::name);
+    std::ranges::stable_sort(drawing, {}, last_input);
+    if (about.random && std::ranges::adjacent_find(drawing, {}, last_input) != drawing.end()) {
+      findings_.warn(
+          fmt::format("{}: layers that the stack has more than once draw their masks in an order "
+                      "that {} leaves "
+                      "to chance; here it is the order of the output.",
+                      file(), plan_->arithmetic));
+    }
     uint64_t words = 0;
     for (PlannedTensor* tensor : drawing) {
       tensor->first_word = words;
       words += mergekit::words_drawn(*tensor->replay, about.name, *tensor->parameters, tensor->base,
                                      tensor->elements);
     }
+    plan_->draws = plan_->draws || words > 0;
   }
 
   const PlanOptions& options_;

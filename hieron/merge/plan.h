@@ -98,7 +98,8 @@ struct Plan {
   Recipe recipe;
   const Method* method = nullptr;
   std::string arithmetic;  // the name asked for: "exact", "mergekit-0.1.5", …
-  uint64_t seed = 0;       // of random masks
+  uint64_t seed = 0;       // of random masks and samples
+  bool draws = false;      // the seed decides the result
   std::map<std::string, std::string, std::less<>> texts;  // parameters that are text
   std::vector<PlannedModel> models;
   std::vector<std::string> parents;  // REFs of the models that it is made of, for people

@@ -135,7 +135,7 @@ std::string Plan::to_json(std::string_view more) const {
       "1\",\"recipe\":{},\"method\":\"{}\",\"arithmetic\":{},\"seed\":{},\"donor\":{},"
       "\"output_bytes\":{},",
       json_text(recipe.file), method->describe().name, json_text(arithmetic),
-      method->describe().random ? std::to_string(seed) : "null", donor, output_bytes()));
+      draws ? std::to_string(seed) : "null", donor, output_bytes()));
   write_models(*this, true, out);
   out(",");
   write_tensors(*this, out);
@@ -154,7 +154,7 @@ std::string Plan::digest() const {
                   "\"config\":{},\"recipe\":{},",
                   HIERON_VERSION, method->describe().name, json_text(arithmetic), donor,
                   json_text(config_json), json_text(recipe.text)));
-  if (method->describe().random) out(fmt::format("\"seed\":{},", seed));
+  if (draws) out(fmt::format("\"seed\":{},", seed));
   for (const auto& [parameter, path] : texts) {
     out(fmt::format("{}:{},", json_text(parameter), json_text(hash_of(path))));
   }

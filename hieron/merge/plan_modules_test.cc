@@ -500,6 +500,27 @@ TEST_F(Modules, TheModelCardNamesNoFolders) {
   EXPECT_THAT(*card, HasSubstr("decoder: {models: [{model: b}]}"));
 }
 
+// Measured with mergekit: of a layer that occurs twice both draw before the next layer does.
+TEST_F(Modules, AStackDrawsInTheOrderOfItsInputs) {
+  write(t5, kT5);
+  const auto planned = plan(
+      "merge_method: dare_linear\nbase_model: a\nparameters: {weight: 1, density: 0.5}\n"
+      "modules:\n  encoder:\n    slices:\n"
+      "    - sources: [{model: b, layer_range: [0, 2]}]\n"
+      "    - sources: [{model: b, layer_range: [0, 2]}]\n",
+      {.arithmetic = "mergekit-0.1.5", .seed = 7});
+  const auto first_word = [&](const std::string& layer) {
+    const auto it =
+        std::ranges::find(planned->tensors, "encoder.block." + layer + ".layer.1.layer_norm.weight",
+                          &PlannedTensor::name);
+    return it->first_word;
+  };
+  EXPECT_LT(first_word("0"), first_word("2"));
+  EXPECT_LT(first_word("2"), first_word("1"));
+  EXPECT_LT(first_word("1"), first_word("3"));
+  EXPECT_THAT(planned->warnings, Contains(HasSubstr("leaves to chance")));
+}
+
 // mergekit refuses them, whatever they mean.
 TEST_F(Modules, AReplayRefusesPlainSlicesBesideATower) {
   write(qwen2_vl, kQwen2Vl);

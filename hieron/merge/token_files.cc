@@ -69,10 +69,7 @@ std::string content_of(std::string_view token_object) {
 class FileWriter {
  public:
   explicit FileWriter(const TokenPlan& plan) : plan_(plan) {
-    for (const std::string& text : plan.dropped) {
-      dropped_.insert(text);
-      first_dropped_ = std::min<uint64_t>(first_dropped_, *plan.tokenizer->id(text));
-    }
+    for (const std::string& text : plan.dropped) dropped_.insert(text);
     for (const AddedToken& token : plan.added) added_.emplace(token.content, &token);
   }
 
@@ -183,7 +180,8 @@ class FileWriter {
     std::vector<std::string> parts;
     for (auto& [id, entry] : entries) parts.push_back(std::move(entry));
     const bool bare = jt::elements(old).empty() && lines;
-    edits.set(text, "added_tokens", jt::container(bare ? "[\n    0\n  ]" : old, parts));
+    if (list || !parts.empty())
+      edits.set(text, "added_tokens", jt::container(bare ? "[\n    0\n  ]" : old, parts));
     if (dropped_.empty()) return;
     if (const auto model = jt::find(text, "model")) trim_model(*model, edits);
   }
@@ -253,22 +251,18 @@ class FileWriter {
     });
   }
 
-  // The id is the line, so that only the end of the file can go.
   std::string trimmed_lines(std::string_view text) const {
-    uint64_t id = 0;
-    return lines_that(text, [&](std::string_view line) {
-      return id++ < first_dropped_ || !dropped_.contains(line);
-    });
+    return lines_that(text, [&](std::string_view line) { return !dropped_.contains(line); });
   }
 
   void trim_vocabulary(std::string_view vocab, jt::Edits& edits) const {
     std::vector<std::string> kept;
     size_t all = 0;
-    if (vocab.starts_with('[')) {  // [text, score], by id: a text may be there twice
+    if (vocab.starts_with('[')) {  // [text, score], by id
       for (const std::string_view piece : jt::elements(vocab)) {
+        ++all;
         const auto parts = jt::elements(piece);
-        const bool late = all++ >= first_dropped_ && !parts.empty();
-        if (late && dropped_.contains(jt::unquoted(parts[0]))) continue;
+        if (!parts.empty() && dropped_.contains(jt::unquoted(parts[0]))) continue;
         kept.emplace_back(piece);
       }
     } else {
@@ -363,7 +357,6 @@ class FileWriter {
 
   const TokenPlan& plan_;
   Texts dropped_;
-  uint64_t first_dropped_ = kMaxTokenIds;
   std::unordered_map<std::string_view, const AddedToken*> added_;
   bool whole_ = false, pieces_ = false;  // there is a tokenizer.json, a tokenizer.model
 };

@@ -214,6 +214,7 @@ class Planner {
 
   // The id that the tokenizers library would give, once the dropped tokens are gone.
   uint64_t next_id() const {
+    if (plan_.dropped.empty()) return plan_.tokenizer->next_id();
     uint64_t trained = 0, behind_added = 0;
     for (const OutToken& token : out_) {
       const AddedToken* added = plan_.tokenizer->added_token(token.text);
@@ -607,7 +608,8 @@ class Planner {
          "becomes "
          "that token, whatever the base's merges would make of it."},
         {&averaged_,
-         "{} {} in several models, but in no base_model and not in all; the mean of those rows "
+         "{} {} in several models, but neither in all nor in the base_model; the mean of those "
+         "rows "
          "stands in."},
         {&nowhere_, "{} {} in no model that is merged; the row is set to zero."},
         {&idle_,

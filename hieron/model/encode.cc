@@ -353,19 +353,25 @@ class EncoderParser {
   }
 
   Status read_special(dom::object rule, std::string_view name, std::vector<uint32_t>& ids) const {
+    const auto missing = [&] {
+      return refuse_file(
+          fmt::format("the ids of its special token \"{}\" are missing", printable(name, 60)));
+    };
     dom::object tokens;
     dom::array list;
-    bool fits = rule["special_tokens"].get(tokens) == simdjson::SUCCESS &&
-                tokens[name]["ids"].get(list) == simdjson::SUCCESS;
-    for (const dom::element element : fits ? list : dom::array()) {
+    if (rule["special_tokens"].get(tokens) != simdjson::SUCCESS ||
+        tokens[name]["ids"].get(list) != simdjson::SUCCESS) {
+      return missing();
+    }
+    for (const dom::element element : list) {
       uint64_t id = 0;
-      fits = fits && element.get(id) == simdjson::SUCCESS && id < kMaxTokenIds &&
-             ids.size() < kMaxSpecialTokens;
+      if (element.get(id) != simdjson::SUCCESS || id >= kMaxTokenIds) return missing();
+      if (ids.size() >= kMaxSpecialTokens) {
+        return refuse_file(fmt::format("it puts over {} tokens around a text", kMaxSpecialTokens));
+      }
       ids.push_back(static_cast<uint32_t>(id));
     }
-    if (fits) return {};
-    return refuse_file(
-        fmt::format("the ids of its special token \"{}\" are missing", printable(name, 60)));
+    return {};
   }
 
   const std::shared_ptr<const Tokenizer> tokenizer_;

@@ -246,7 +246,7 @@ TEST(Encode, RefusesKindsThatItCannotEncode) {
   const Folder folder;
   Json tokenizer = Json::parse(R"({"model": {"type": "WordPiece", "vocab": {"a": 0}}})");
   EXPECT_THAT(folder.refusal(tokenizer), HasSubstr("it is of kind WordPiece, and only BPE"));
-  tokenizer["model"] = {{"type", "Unigram"}, {"unk_id", 0}, {"vocab", {{"a", 0.0}}}};
+  tokenizer = Json::parse(R"({"model": {"type": "Unigram", "unk_id": 0, "vocab": [["a", 0.0]]}})");
   EXPECT_THAT(folder.refusal(tokenizer), HasSubstr("it is of kind Unigram, and only BPE"));
 }
 

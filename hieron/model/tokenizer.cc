@@ -487,6 +487,7 @@ class TokenizerParser {
       if (!stated || *stated == token.id || elsewhere++ > 0) continue;
       shown = fmt::format("\"{}\": {}, not {}", printable(token.content, 60), token.id, *stated);
     }
+    out_->next_id_ = next;
     if (elsewhere == 0) return {};
     warn(
         fmt::format("{}: the ids that are stated for {} added token{} are not those that "

@@ -59,6 +59,9 @@ class Tokenizer {
   const AddedToken* added_token(std::string_view text) const;
   uint64_t id_end() const { return tokens_.empty() ? 0 : uint64_t{tokens_.back().id} + 1; }
 
+  // What the next added token gets.
+  uint64_t next_id() const { return next_id_; }
+
   const std::vector<std::string>& warnings() const { return warnings_; }
 
  private:
@@ -68,6 +71,7 @@ class Tokenizer {
   std::vector<Token> tokens_;
   std::vector<uint32_t> by_text_;  // open hash table of numbers into tokens_, from 1
   std::vector<AddedToken> added_;
+  uint64_t next_id_ = 0;
   std::vector<std::string> warnings_;
 };
 

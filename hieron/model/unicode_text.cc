@@ -76,7 +76,6 @@ Result<Pattern> Pattern::compile(std::string_view regex) {
       utext_openUTF8(&source, regex.data(), static_cast<int64_t>(regex.size()), &code));
   UParseError where;
   Regex compiled(uregex_openUText(text.get(), kFlags, &where, &code));
-  if (U_SUCCESS(code)) uregex_setTimeLimit(compiled.get(), kMaxSteps, &code);
   if (U_FAILURE(code)) return no_pattern(regex, code);
   Pattern pattern;
   pattern.compiled_ =
@@ -90,6 +89,7 @@ Result<std::vector<Stretch>> Pattern::matches(std::string_view text) const {
   const std::unique_ptr<UText, CloseText> bytes(
       utext_openUTF8(&source, text.data(), static_cast<int64_t>(text.size()), &code));
   const Regex regex(uregex_clone(compiled_->regex.get(), &code));  // it keeps its place in the text
+  uregex_setTimeLimit(regex.get(), kMaxSteps, &code);
   uregex_setUText(regex.get(), bytes.get(), &code);
   std::vector<Stretch> found;
   while (uregex_findNext(regex.get(), &code) && U_SUCCESS(code)) {

@@ -13,6 +13,7 @@ namespace hieron::mergekit {
 Result<Values> linear(const ReplayTask& task);
 Result<Values> task_vectors(
     const ReplayTask& task);  // task_arithmetic, ties, dare, della, breadcrumbs
+std::optional<std::string> refusal_of_task_vectors(const ReplayTask& task);
 uint64_t words_of_task_vectors(std::string_view method, const TensorParameters& parameters,
                                std::optional<size_t> base, uint64_t elements);
 Result<Values> slerp(const ReplayTask& task);

@@ -67,6 +67,8 @@ uint64_t words_drawn(Version version, std::string_view method, const TensorParam
   return words_of_task_vectors(method, parameters, base, elements);
 }
 
+std::optional<std::string> refusal(const ReplayTask& task) { return refusal_of_task_vectors(task); }
+
 Status replay(const ReplayTask& task, std::span<std::byte> out) {
   const Row* row = find(task.version, task.method);
   if (row == nullptr) {

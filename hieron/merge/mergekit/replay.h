@@ -60,6 +60,9 @@ DType returned_dtype(Version version, std::string_view method, DType working);
 // sentence with its reason), and a method that it does not have or that is not replayed.
 Status replay(const ReplayTask& task, std::span<std::byte> out);
 
+// What of replay()'s refusals parameters and shape decide, as a clause; operands are not looked at.
+std::optional<std::string> refusal(const ReplayTask& task);
+
 // Methods that replay() knows, per version.
 bool replays(Version version, std::string_view method);
 

@@ -71,6 +71,23 @@ size_t part(double share, uint64_t n) {
   return static_cast<size_t>(std::trunc(share * static_cast<double>(n)));
 }
 
+// Why this version stops at a difference, as a clause; nothing if it does not.
+std::optional<std::string> refusal_of(Version version, const Member& member, double density,
+                                      double epsilon, const Shape& shape, uint64_t elements) {
+  if (density >= 1 || elements == 0) return std::nullopt;
+  if (member.sparsifier == Sparsifier::kMagnitude && version == Version::k014 &&
+      (density <= 0 || part(density, elements) == 0)) {
+    return fmt::format("density {} of {} elements keeps none; raise it", density, elements);
+  }
+  if (member.sparsifier != Sparsifier::kMagnitudeRandom || density <= 0) return std::nullopt;
+  if (density + epsilon >= 1 || density - epsilon <= 0) {
+    return fmt::format("density {} ± epsilon {} must lie between 0 and 1", density, epsilon);
+  }
+  const uint64_t length = shape.size() < 2 ? elements : shape[1];
+  if (length < 2) return "a line of one element has no ranks: its probability is 0/0";
+  return std::nullopt;
+}
+
 // One difference on its way to a sparse one.
 class Sparsifying {
  public:
@@ -85,11 +102,17 @@ class Sparsifying {
   Status operator()(Values& d, size_t operand) {
     const double density = model_of(task_, operand, "density", 1);
     if (member_.sparsifier == Sparsifier::kNone || density >= 1) return {};
+    const double epsilon = model_of(task_, operand, "epsilon", 0.15);
+    if (const auto why =
+            refusal_of(task_.version, member_, density, epsilon, task_.shape, task_.elements)) {
+      return refused(task_, *why);
+    }
     switch (member_.sparsifier) {
       case Sparsifier::kNone:
         return {};
       case Sparsifier::kMagnitude:
-        return keep_largest(d, density);
+        keep_largest(d, density);
+        return {};
       case Sparsifier::kRandom:
         keep_at_random(d, density);
         return {};
@@ -97,21 +120,17 @@ class Sparsifying {
         drop_both_ends(d, density, model_of(task_, operand, "gamma", 0.01));
         return {};
       case Sparsifier::kMagnitudeRandom:
-        return keep_by_rank(d, density, model_of(task_, operand, "epsilon", 0.15));
+        keep_by_rank(d, density, epsilon);
+        return {};
     }
     return {};
   }
 
  private:
-  Status keep_largest(Values& d, double density) const {
+  void keep_largest(Values& d, double density) const {
     size_t k = density > 0 ? part(density, d.size()) : 0;
-    if (k == 0 && task_.version == Version::k014) {
-      return refused(
-          task_, fmt::format("density {} of {} elements keeps none; raise it", density, d.size()));
-    }
     if (k == 0 && density > 0) k = 1;
     apply_mask(d, sorted_between(d, /*descending=*/true, 0, k), rescale_, task_.working);
-    return {};
   }
 
   void keep_at_random(Values& d, double density) {
@@ -139,21 +158,14 @@ class Sparsifying {
 
   // Along dim 1 (a 1-D tensor is one row): the rank of |d|, rounded to the dtype, gives the
   // probability ρ − ε … ρ + ε.
-  Status keep_by_rank(Values& d, double density, double epsilon) {
+  void keep_by_rank(Values& d, double density, double epsilon) {
     if (density <= 0) {
       std::ranges::fill(d, 0.0f);
-      return {};
-    }
-    if (density + epsilon >= 1 || density - epsilon <= 0) {
-      return refused(
-          task_, fmt::format("density {} ± epsilon {} must lie between 0 and 1", density, epsilon));
+      return;
     }
     const Shape& shape = task_.shape;
     const size_t lines = shape.size() < 2 ? 1 : shape[0];
     const size_t length = shape.size() < 2 ? d.size() : shape[1];
-    if (length < 2) {
-      return refused(task_, "a line of one element has no ranks: its probability is 0/0");
-    }
     const DType dtype = mask_dtype(task_.working);
     const Values of_rank = probabilities(length, density, epsilon, dtype);
     const size_t stride = d.size() / lines / length;
@@ -174,7 +186,6 @@ class Sparsifying {
       mask[i] = stream_.keeps(static_cast<double>(probability[i]));
     }
     finish_random(d, mask, dtype);
-    return {};
   }
 
   // A number that torch adds to a tensor is rounded to the dtype first; one that it multiplies by
@@ -256,6 +267,18 @@ uint64_t words_of_task_vectors(std::string_view method, const TensorParameters& 
     if (k != base && density < 1 && !(by_rank && density <= 0)) words += elements;
   }
   return words;
+}
+
+std::optional<std::string> refusal_of_task_vectors(const ReplayTask& task) {
+  const Member* about = member(task.method);
+  if (about == nullptr) return std::nullopt;
+  for (size_t k = 0; k < task.parameters->per_model.size(); ++k) {
+    if (k == task.base) continue;
+    auto why = refusal_of(task.version, *about, model_of(task, k, "density", 1),
+                          model_of(task, k, "epsilon", 0.15), task.shape, task.elements);
+    if (why) return why;
+  }
+  return std::nullopt;
 }
 
 Result<Values> task_vectors(const ReplayTask& task) {

@@ -8,10 +8,15 @@
 //
 // mergekit takes equal weights where Σ mean(d²) < 1e-6, which holds for most fine-tunes; here only
 // where it is zero. Variances are compared as f32, equal ones by lower element index.
+#include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
 
+#include "hieron/kernels/isa.h"
+#include "hieron/kernels/lanes.h"
 #include "hieron/kernels/round_delta.h"
+#include "hieron/kernels/tracked_sum.h"
 #include "hieron/merge/methods/delta_arrays.h"
 #include "hieron/merge/methods/leaf_sums.h"
 #include "hieron/merge/methods/magnitude_order.h"
@@ -28,7 +33,81 @@ constexpr std::array<ParameterInfo, 2> kParameters{{
      "no effect: mergekit saves memory with it"},
 }};
 
-constexpr double kDoubt = 0x1p-40;  // of a sum of differences in f64
+constexpr uint64_t kKeysAtOnce = 64 * kLeaf;  // between two visits to the counters
+constexpr double kDoubt = 0x1p-40;            // of a sum of differences in f64
+
+// The key of Var_k(d_k).
+template <size_t kModels>
+struct VarianceKeys {
+  HIERON_INLINE void operator()(Differences<kModels> d, uint32_t* __restrict keys, size_t n) const {
+    const auto models = static_cast<double>(d.models());
+    for (size_t i = 0; i < n; ++i) {
+      double mean = 0, variance = 0;
+      for (size_t m = 0; m < d.models(); ++m) mean += d(m, i);
+      mean /= models;
+      for (size_t m = 0; m < d.models(); ++m) {
+        const double off = d(m, i) - mean;
+        variance += off * off;
+      }
+      keys[i] = std::bit_cast<uint32_t>(static_cast<float>(variance / models)) & 0x7FFFFFFF;
+    }
+  }
+};
+
+// Adds d² of the selected elements to the four lanes of a leaf's sum. A strip begins at lane 0.
+struct AddEnergy {
+  HIERON_INLINE void operator()(const double* __restrict x, const double* __restrict base,
+                                const uint8_t* __restrict selected, size_t n,
+                                std::array<double, 4>* lanes) const {
+    std::array<double, 4> sum = *lanes;
+    size_t i = 0;
+    for (; i + 4 <= n; i += 4) {
+      for (size_t lane = 0; lane < 4; ++lane) {
+        const double d = choose(selected[i + lane] != 0, x[i + lane] - base[i + lane], 0.0);
+        sum[lane] += d * d;
+      }
+    }
+    for (size_t lane = 0; i < n; ++i, ++lane) {
+      const double d = choose(selected[i] != 0, x[i] - base[i], 0.0);
+      sum[lane] += d * d;
+    }
+    *lanes = sum;
+  }
+};
+
+// The ends of an interval that holds b + Σ w·d / Σ w over the models of the elected sign. Across
+// zero where f64 cannot tell the sign.
+template <size_t kModels>
+struct EncloseElected {
+  HIERON_INLINE void operator()(Differences<kModels> d, const double* __restrict weights,
+                                const uint8_t* __restrict selected, double* __restrict low,
+                                double* __restrict high, size_t n) const {
+    for (size_t i = 0; i < n; ++i) {
+      double sum = 0, size = 0, lost = 0;
+      for (size_t m = 0; m < d.models(); ++m) {
+        double error, other;
+        const double change = two_sum(d.values[m][i], -d.base[i], error);
+        sum = two_sum(sum, change, other);
+        size += std::fabs(change);
+        lost += std::fabs(error) + std::fabs(other);
+      }
+      const bool told =
+          (selected[i] == 0) | (std::fabs(sum) > size * kDoubt) | (size == 0) | (lost == 0);
+      double change = 0, divisor = 0;
+      for (size_t m = 0; m < d.models(); ++m) {
+        const double towards = choose(sum >= 0, d(m, i), -d(m, i));
+        const double w = choose((selected[i] != 0) & (towards > 0), weights[m], 0.0);
+        change += w * d(m, i);
+        divisor += w;
+      }
+      change /= choose(divisor == 0, 1.0, divisor);
+      const double base = d.base[i], value = base + change;
+      const double doubt = (std::fabs(base) + std::fabs(change)) * kDoubt;
+      low[i] = choose(told, choose(divisor == 0, base, value - doubt), -1.0);
+      high[i] = choose(told, choose(divisor == 0, base, value + doubt), 1.0);
+    }
+  }
+};
 
 class SceWork final : public TensorWork {
  public:
@@ -45,16 +124,11 @@ class SceWork final : public TensorWork {
   bool wants_pass() const override { return sums_.has_value(); }
 
   void look(const Piece& piece, WorkScratch& scratch) override {
-    const bool ordering = order_ && order_->wants_pass();
+    DeltaArrays arrays(piece, base_, scratch);
+    if (order_ && order_->wants_pass()) return look_at_order(piece, arrays, scratch);
     sums_->each_leaf(piece, [&](size_t first, size_t n, std::span<double> sums) {
-      DeltaArrays arrays(piece, base_, first, n, scratch);
-      if (ordering) {
-        find_keys(arrays, n, scratch);
-        order_->look(piece.first + first, std::span(scratch.keys).first(n), scratch);
-        return;
-      }
-      select(arrays, piece.first + first, n, scratch);
-      for (size_t m = 0; m < models_; ++m) sums[m] = energy(arrays, m, n, scratch.flags);
+      select(arrays, piece.first, first, n, scratch);
+      add_energies(arrays, first, n, scratch, sums);
     });
   }
 
@@ -68,62 +142,87 @@ class SceWork final : public TensorWork {
     double sum = 0;
     for (double w : weights_) sum += w;
     for (double& w : weights_) w = sum > 0 ? w / sum : 1;
+    // Too small, their products with small changes might vanish.
+    even_ = std::ranges::all_of(weights_, [](double w) { return w == 0 || w > 0x1p-200; });
     return {};
   }
 
   void apply(const Piece& piece, std::byte* out, WorkScratch& scratch) const override {
+    DeltaArrays arrays(piece, base_, scratch);
     const size_t width = static_cast<size_t>(info(out_).bits) / 8;
     for (size_t first = 0; first < piece.count; first += kLeaf) {
       const size_t n = std::min<size_t>(kLeaf, piece.count - first);
-      DeltaArrays arrays(piece, base_, first, n, scratch);
-      select(arrays, piece.first + first, n, scratch);
-      for (size_t i = 0; i < n; ++i) {
-        const bool positive = scratch.flags[i] && elects_positive(arrays, i);
-        for (size_t m = 0; m < models_; ++m) {
-          const double d = arrays.difference(m, i);
-          const bool stays = scratch.flags[i] && (positive ? d > 0 : d < 0);
-          arrays.coefficient(m, i) = arrays.weight(m, i) = stays ? weights_[m] : 0;
-        }
+      select(arrays, piece.first, first, n, scratch);
+      for (size_t at = 0; at < n; at += kStrip) {
+        arrays.read(first + at, std::min(kStrip, n - at));
+        round(arrays, scratch.flags.data() + at, out + (first + at) * width);
       }
-      arrays.round(true, out_, out + first * width);
     }
   }
 
  private:
-  static void find_keys(const DeltaArrays& arrays, size_t n, WorkScratch& scratch) {
-    scratch.keys.resize(std::max(scratch.keys.size(), n));
-    const auto models = static_cast<double>(arrays.models());
-    for (size_t i = 0; i < n; ++i) {
-      double mean = 0, variance = 0;
-      for (size_t m = 0; m < arrays.models(); ++m) mean += arrays.difference(m, i);
-      mean /= models;
-      for (size_t m = 0; m < arrays.models(); ++m) {
-        const double off = arrays.difference(m, i) - mean;
-        variance += off * off;
-      }
-      scratch.keys[i] = magnitude_key(static_cast<float>(variance / models));
+  void look_at_order(const Piece& piece, DeltaArrays& arrays, WorkScratch& scratch) {
+    for (size_t first = 0; first < piece.count; first += kKeysAtOnce) {
+      const size_t n = std::min<size_t>(kKeysAtOnce, piece.count - first);
+      find_keys(arrays, first, n, scratch);
+      order_->look(piece.first + first, std::span(scratch.keys).first(n), scratch);
     }
   }
 
-  // scratch.flags: the selected elements.
-  void select(const DeltaArrays& arrays, uint64_t first, size_t n, WorkScratch& scratch) const {
+  static void find_keys(DeltaArrays& arrays, size_t first, size_t n, WorkScratch& scratch) {
+    scratch.keys.resize(std::max(scratch.keys.size(), n));
+    for (size_t at = 0; at < n; at += kStrip) {
+      arrays.read(first + at, std::min(kStrip, n - at));
+      arrays.with_differences([&]<size_t kModels>(Differences<kModels> d) {
+        run(best_isa(), VarianceKeys<kModels>{}, d, scratch.keys.data() + at, arrays.count());
+      });
+    }
+  }
+
+  // scratch.flags: the selected elements of a leaf that begins at `first` of the piece.
+  void select(DeltaArrays& arrays, uint64_t piece_first, size_t first, size_t n,
+              WorkScratch& scratch) const {
     scratch.flags.resize(std::max(scratch.flags.size(), n));
     if (!order_) {
       std::fill_n(scratch.flags.begin(), n, uint8_t{1});
       return;
     }
-    find_keys(arrays, n, scratch);
-    order_->before(0, first, std::span(scratch.keys).first(n), scratch.flags.data());
+    find_keys(arrays, first, n, scratch);
+    order_->before(0, piece_first + first, std::span(scratch.keys).first(n), scratch.flags.data());
   }
 
-  static double energy(const DeltaArrays& arrays, size_t m, size_t n,
-                       const std::vector<uint8_t>& selected) {
-    std::array<double, 4> lanes{};
-    for (size_t i = 0; i < n; ++i) {
-      const double d = selected[i] ? arrays.difference(m, i) : 0;
-      lanes[i % 4] += d * d;
+  static void add_energies(DeltaArrays& arrays, size_t first, size_t n, const WorkScratch& scratch,
+                           std::span<double> sums) {
+    std::vector<std::array<double, 4>> lanes(sums.size());
+    for (size_t at = 0; at < n; at += kStrip) {
+      arrays.read(first + at, std::min(kStrip, n - at));
+      for (size_t m = 0; m < lanes.size(); ++m) {
+        run(best_isa(), AddEnergy{}, arrays.value(m), arrays.base(), scratch.flags.data() + at,
+            arrays.count(), &lanes[m]);
+      }
     }
-    return (lanes[0] + lanes[1]) + (lanes[2] + lanes[3]);
+    for (size_t m = 0; m < lanes.size(); ++m) {
+      sums[m] = (lanes[m][0] + lanes[m][1]) + (lanes[m][2] + lanes[m][3]);
+    }
+  }
+
+  void round(DeltaArrays& arrays, const uint8_t* selected, std::byte* out) const {
+    const bool enclosed = even_ && arrays.can_enclose(out_);
+    if (enclosed) {
+      arrays.with_differences([&]<size_t kModels>(Differences<kModels> d) {
+        run(best_isa(), EncloseElected<kModels>{}, d, weights_.data(), selected, arrays.low(),
+            arrays.high(), arrays.count());
+      });
+    }
+    arrays.round(enclosed, true, out_, out,
+                 [&](size_t i, std::span<double> c, std::span<double> w) {
+                   if (!selected[i]) return;
+                   const bool positive = elects_positive(arrays, i);
+                   for (size_t m = 0; m < models_; ++m) {
+                     const double d = arrays.difference(m, i);
+                     c[m] = w[m] = (positive ? d > 0 : d < 0) ? weights_[m] : 0;
+                   }
+                 });
   }
 
   bool elects_positive(const DeltaArrays& arrays, size_t i) const {
@@ -143,6 +242,7 @@ class SceWork final : public TensorWork {
   std::optional<LeafSums> sums_;  // gone once the weights are known
   std::optional<MagnitudeOrder> order_;
   std::vector<double> weights_;
+  bool even_ = false;  // no weight is so much smaller than others that enclosures would fail
 };
 
 class Sce final : public Method {
