@@ -6,8 +6,10 @@
 
 add_library(hieron_options INTERFACE)
 # Same bits everywhere: no contraction of a*b+c, no reassociation. See docs/determinism.md.
+# Nobody here reads the floating-point exception flags or unmasks a trap, and -fno-trapping-math gives up
+# nothing else: no value changes, but both arms of a ?: may be computed, which makes vectors of loops.
 target_compile_options(hieron_options INTERFACE
-  -Wall -Wextra -Wshadow -Wnon-virtual-dtor -ffp-contract=off -fno-fast-math)
+  -Wall -Wextra -Wshadow -Wnon-virtual-dtor -ffp-contract=off -fno-fast-math -fno-trapping-math)
 if(HIERON_WERROR)
   target_compile_options(hieron_options INTERFACE -Werror)
 endif()

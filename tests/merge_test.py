@@ -366,6 +366,23 @@ class Golden(unittest.TestCase):
             with open(os.path.join(out, "config.json")) as f:
                 self.assertEqual(json.load(f)["vocab_size"], golden["config"]["vocab_size"])
 
+    def test_an_adapter_is_verified_against_its_base(self):
+        recipe, out = os.path.join(self.root, "adapted.yml"), os.path.join(self.root, "adapted")
+        with open(recipe, "w") as f:
+            f.write("merge_method: passthrough\nmodels: [{model: derived/dense5/base+derived/dense5/base-lora}]\n")
+        self.assertEqual(hieron("merge", recipe, out, cwd=self.root).returncode, 0)
+        verify = ("verify", "derived/dense5/base-lora", "adapted", "--base")
+        self.assertEqual(hieron(*verify, "derived/dense5/base", cwd=self.root).returncode, 0)
+        self.assertEqual(hieron(*verify, "derived/dense5/code", cwd=self.root).returncode, 1)
+        self.assertEqual(hieron("verify", "derived/dense5/base-lora", "adapted", cwd=self.root).returncode, 2)
+
+    def test_a_random_merge_is_verified_with_its_seed(self):
+        recipe, out = os.path.join(DATA, "golden", "recipes", "dare-ties.yml"), os.path.join(self.root, "dare")
+        seeded = ("--arithmetic", "mergekit-0.1.5", "--random-seed")
+        self.assertEqual(hieron("merge", recipe, out, *seeded, "3", cwd=self.root).returncode, 0)
+        self.assertEqual(hieron("verify", recipe, out, *seeded, "3", cwd=self.root).returncode, 0)
+        self.assertEqual(hieron("verify", recipe, out, *seeded, "4", cwd=self.root).returncode, 1)
+
     def test_a_mixture_of_dense_models_is_built(self):
         recipe = os.path.join(self.root, "mixture.yml")
         with open(recipe, "w") as f:

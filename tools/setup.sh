@@ -37,6 +37,7 @@ build_works() {
 #include <openssl/evp.h>
 #include <rapidcheck.h>
 #include <simdjson.h>
+#include <unicode/uregex.h>
 #include <yaml-cpp/yaml.h>
 CODE
 }

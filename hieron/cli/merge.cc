@@ -19,7 +19,7 @@
 #include "hieron/merge/execute.h"
 #include "hieron/merge/generation.h"
 #include "hieron/merge/plan.h"
-#include "hieron/merge/plan_documents.h"
+#include "hieron/merge/plan_file.h"
 #include "hieron/merge/preflight.h"
 #include "hieron/merge/recipe_documents.h"
 

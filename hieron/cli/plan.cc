@@ -8,10 +8,9 @@
 
 #include "hieron/cli/command.h"
 #include "hieron/cli/mergekit_flags.h"
-#include "hieron/cli/recipe_file.h"
 #include "hieron/core/text.h"
 #include "hieron/merge/plan.h"
-#include "hieron/merge/plan_documents.h"
+#include "hieron/merge/plan_file.h"
 #include "hieron/merge/preflight.h"
 
 namespace hieron {

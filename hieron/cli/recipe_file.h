@@ -1,13 +1,11 @@
 // A recipe file that the command line names.
 #pragma once
 
-#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "hieron/core/error.h"
-#include "hieron/merge/plan.h"
 #include "hieron/merge/recipe.h"
 
 namespace hieron {
@@ -16,8 +14,5 @@ namespace hieron {
 // merge) and a search are refused, with what they are.
 Result<std::vector<Recipe>> read_merges(const std::string& path,
                                         const std::optional<std::string>& arithmetic);
-
-// Plans what a file of any kind makes: the last of its merges, or a mixture.
-Result<std::shared_ptr<const Plan>> plan_file(const std::string& path, const PlanOptions& options);
 
 }  // namespace hieron

@@ -1,4 +1,4 @@
-// hieron verify WHAT [REF]: do these bytes equal this recipe, or this manifest?
+// hieron verify WHAT [REF]: do these bytes equal this recipe, adapter or manifest?
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
@@ -8,11 +8,14 @@
 
 #include "hieron/assay/replay.h"
 #include "hieron/cli/command.h"
+#include "hieron/cli/mergekit_flags.h"
 #include "hieron/cli/progress.h"
 #include "hieron/core/text.h"
+#include "hieron/merge/adapter.h"
 #include "hieron/merge/computed.h"
 #include "hieron/merge/execute.h"
-#include "hieron/merge/recipe.h"
+#include "hieron/merge/generation.h"
+#include "hieron/merge/plan.h"
 
 namespace hieron {
 namespace {
@@ -22,10 +25,13 @@ using Json = nlohmann::ordered_json;
 
 constexpr const char* kExample =
     "  hieron verify recovered.yml suspect     do these bytes equal this recipe?\n"
+    "  hieron verify ties.yml suspect --arithmetic mergekit-0.1.5 --random-seed 7\n"
+    "  hieron verify adapter merged --base base    is this the base with the adapter?\n"
     "  hieron verify merged                    do the files equal the manifest in the folder?";
 
 struct Asked {
   std::string what, ref, base;
+  PlanOptions plan;
 };
 
 Outcome finish(const Context& context, const std::string& text, const Json& json, bool equal) {
@@ -36,7 +42,7 @@ Outcome finish(const Context& context, const std::string& text, const Json& json
 
 constexpr size_t kShown = 20;
 
-// ---- a recipe against a checkpoint
+// ---- a recipe or an adapter against a checkpoint
 
 std::string difference_text(const Replay& total) {
   if (!total.first_difference) return {};
@@ -86,7 +92,7 @@ Json comparison_json(const Asked& asked, const Comparison& found, bool equal) {
                        {"reason", s.reason}});
   }
   return {{"schema", "hieron.verify/1"},
-          {"kind", "recipe"},
+          {"kind", asked.base.empty() ? "recipe" : "adapter"},
           {"what", asked.what},
           {"ref", asked.ref},
           {"equal", equal},
@@ -99,8 +105,8 @@ Json comparison_json(const Asked& asked, const Comparison& found, bool equal) {
           {"skipped", std::move(skipped)}};
 }
 
-Outcome verify_recipe(const Asked& asked, const Context& context) {
-  HIERON_TRY(const std::shared_ptr<const Checkpoint> expected, open_recipe(asked.what));
+Outcome compare(const Asked& asked, const Context& context,
+                const std::shared_ptr<const Checkpoint>& expected) {
   HIERON_TRY(const std::shared_ptr<const Checkpoint> suspect, open_ref(asked.ref));
   ProgressBar bar(context.options, "comparing");
   HIERON_TRY(const Comparison found, replay(*expected, *suspect, walk_options(context, bar)));
@@ -117,6 +123,26 @@ Outcome verify_recipe(const Asked& asked, const Context& context) {
                        with_commas(total.tensors));
   return finish(context, text + difference_text(total) + ledger_text(found),
                 comparison_json(asked, found, equal), equal);
+}
+
+Outcome verify_recipe(const Asked& asked, const Context& context) {
+  HIERON_TRY(const std::shared_ptr<const Checkpoint> expected, open_recipe(asked.what, asked.plan));
+  return compare(asked, context, expected);
+}
+
+// The base with the adapter added, as hieron or (under mergekit-*) as PEFT adds it.
+Outcome verify_adapter(const Asked& asked, const Context& context) {
+  if (asked.ref.empty() || asked.base.empty()) {
+    return usage_error(
+        "verify ADAPTER needs the merged checkpoint and the base: hieron verify ADAPTER REF --base "
+        "BASE.");
+  }
+  const bool peft = casts_first(asked.plan.arithmetic.value_or("exact"));
+  HIERON_TRY(const std::shared_ptr<const Checkpoint> base, open_ref(asked.base));
+  HIERON_TRY(
+      const std::shared_ptr<const Checkpoint> expected,
+      with_adapter(base, asked.what, peft ? AdapterArithmetic::kPeft : AdapterArithmetic::kExact));
+  return compare(asked, context, expected);
 }
 
 // ---- a folder against its manifest
@@ -140,8 +166,7 @@ Outcome verify(const Asked& asked, const Context& context) {
   std::error_code ignored;
   const fs::path what(asked.what);
   if (fs::exists(what / "adapter_config.json", ignored) || !asked.base.empty()) {
-    return refuse(fmt::format("{}: adapters are not verified yet; that comes later.", asked.what),
-                  asked.what);
+    return verify_adapter(asked, context);
   }
   if (fs::exists(what / "evidence.json", ignored)) {
     return refuse(
@@ -169,11 +194,17 @@ Outcome verify(const Asked& asked, const Context& context) {
 
 void add_verify(CLI::App& app, Context& context) {
   auto asked = std::make_shared<Asked>();
-  CLI::App* command = add_command(app, context, "verify",
-                                  "do these bytes equal this recipe, or this manifest?", kExample);
-  command->add_option("WHAT", asked->what, "a recipe, or a folder with a manifest")->required();
-  command->add_option("REF", asked->ref, "the checkpoint that should equal the recipe");
-  command->add_option("--base", asked->base, "the base of an adapter")->type_name("REF")->group("");
+  CLI::App* command = add_command(
+      app, context, "verify", "do these bytes equal this recipe, adapter or manifest?", kExample);
+  command->add_option("WHAT", asked->what, "a recipe, an adapter, or a folder with a manifest")
+      ->required();
+  command->add_option("REF", asked->ref, "the checkpoint that should equal it");
+  command->add_option("--base", asked->base, "What an adapter was added to")->type_name("REF");
+  command
+      ->add_option("--arithmetic", asked->plan.arithmetic,
+                   "exact, mergekit-0.1.5, … (default: the recipe's)")
+      ->type_name("NAME");
+  add_random_seed(*command, asked->plan.seed);
   on_run(*command, context, [asked, &context] { return verify(*asked, context); });
 }
 

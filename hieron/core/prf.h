@@ -31,9 +31,13 @@ class Prf {
   uint64_t below(uint64_t counter,
                  uint64_t n) const;        // uniform in [0, n), bias below 2^-64·n; n >= 1
   double uniform(uint64_t counter) const;  // [0, 1), 53 bits
-  // Uniform 32 bits each, out[i] for place first + i: four places share a counter. In bulk, about a
-  // nanosecond each.
+  // Uniform 32 bits each, out[i] for place first + i: four places share a counter. (In bulk and
+  // faster: kernels/random_words.h.)
   void fill(uint64_t first, std::span<uint32_t> out) const;
+
+  // What Philox is keyed with, and the upper half of its counters.
+  const std::array<uint32_t, 2>& key() const { return key_; }
+  const std::array<uint32_t, 2>& domain() const { return domain_; }
 
  private:
   std::array<uint32_t, 2> key_;

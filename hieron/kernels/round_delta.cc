@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "hieron/core/float_layout.h"
 #include "hieron/kernels/decode.h"
 #include "hieron/kernels/exact_sum.h"
 #include "hieron/kernels/isa.h"
+#include "hieron/kernels/lanes.h"
 #include "hieron/kernels/tracked_sum.h"
 
 namespace hieron {
@@ -134,6 +136,28 @@ class Settler {
   const FloatLayout& layout_;
 };
 
+// act(i) for each element that two arrays store unlike; whole vectors of equal ones are passed
+// over.
+template <class Stored, class Act>
+void each_unlike_as(const std::byte* a, const std::byte* b, size_t count, const Act& act) {
+  constexpr size_t kBlock = 64 / sizeof(Stored);
+  for (size_t first = 0; first < count; first += kBlock) {
+    const size_t n = std::min(kBlock, count - first);
+    const size_t at = first * sizeof(Stored);
+    if (std::memcmp(a + at, b + at, n * sizeof(Stored)) == 0) continue;
+    for (size_t i = first; i < first + n; ++i) {
+      if (load<Stored>(a, i) != load<Stored>(b, i)) act(i);
+    }
+  }
+}
+
+template <class Act>
+void each_unlike(int bits, const std::byte* a, const std::byte* b, size_t count, const Act& act) {
+  if (bits == 8) return each_unlike_as<uint8_t>(a, b, count, act);
+  if (bits == 16) return each_unlike_as<uint16_t>(a, b, count, act);
+  each_unlike_as<uint32_t>(a, b, count, act);
+}
+
 }  // namespace
 
 void round_delta(const DeltaSum& sum, DType out_dtype, std::byte* out, size_t count,
@@ -163,13 +187,9 @@ void round_delta(const DeltaSum& sum, DType out_dtype, std::byte* out, size_t co
   encode(out_dtype, low, out);
   auto* upper = reinterpret_cast<std::byte*>(divisor);
   encode(out_dtype, high, upper);
-  const size_t width = static_cast<size_t>(info(out_dtype).bits) / 8;
-  if (std::equal(out, out + count * width, upper)) return;
   const Settler settler(sum, out_dtype);
-  for (size_t i = 0; i < count; ++i) {
-    if (load_bits(out_dtype, out, i) == load_bits(out_dtype, upper, i)) continue;
-    store_bits(out_dtype, out, i, settler.pattern(i));
-  }
+  each_unlike(info(out_dtype).bits, out, upper, count,
+              [&](size_t i) { store_bits(out_dtype, out, i, settler.pattern(i)); });
 }
 
 int sign_of_delta(double base, std::span<const double> x, std::span<const double> coefficients) {

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "hieron/merge/compute.h"
-#include "hieron/merge/plan_documents.h"
+#include "hieron/merge/plan_file.h"
 #include "hieron/merge/recipe.h"
 #include "hieron/walk/walk.h"
 
@@ -142,9 +142,9 @@ Result<std::shared_ptr<const Checkpoint>> computed_checkpoint(
   return checkpoint;
 }
 
-Result<std::shared_ptr<const Checkpoint>> open_recipe(const std::string& path) {
-  HIERON_TRY(std::vector<Recipe> recipes, read_recipes(path));
-  HIERON_TRY(std::shared_ptr<const Plan> plan, plan_documents(std::move(recipes)));
+Result<std::shared_ptr<const Checkpoint>> open_recipe(const std::string& path,
+                                                      const PlanOptions& options) {
+  HIERON_TRY(std::shared_ptr<const Plan> plan, plan_file(path, options));
   return computed_checkpoint(plan);
 }
 

@@ -18,7 +18,8 @@ Result<std::shared_ptr<const Checkpoint>> computed_checkpoint(
     const std::shared_ptr<const Plan>& plan);
 
 // A recipe file, planned with default options and the recipe's own arithmetic.
-Result<std::shared_ptr<const Checkpoint>> open_recipe(const std::string& path);
+Result<std::shared_ptr<const Checkpoint>> open_recipe(const std::string& path,
+                                                      const PlanOptions& options = {});
 
 // Any REF: a recipe (.yml, .yaml), or whatever open_checkpoint takes.
 Result<std::shared_ptr<const Checkpoint>> open_ref(const std::string& ref);

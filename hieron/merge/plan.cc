@@ -381,11 +381,12 @@ class Planner {
       for (const ParameterSetting& setting : settings) {
         const std::string& name = lead.tensor->name;
         if (evaluate(setting, name, 0) == evaluate(setting, name, 1)) continue;
-        findings_.warn_at(setting.line,
-                          fmt::format("the gradient of {} gives its first value to what follows the "
-                                      "layers, as in mergekit; for another one put a filter before it "
-                                      "(\"{}\")",
-                                      setting.name, printable(name)));
+        findings_.warn_at(
+            setting.line,
+            fmt::format("the gradient of {} gives its first value to what follows the "
+                        "layers, as in mergekit; for another one put a filter before it "
+                        "(\"{}\")",
+                        setting.name, printable(name)));
       }
     };
     note(plan_->recipe.parameters);

@@ -130,12 +130,12 @@ std::string hash_of(const std::string& path) {
 std::string Plan::to_json(std::string_view more) const {
   std::string text;
   const Sink out = [&text](std::string_view piece) { text += piece; };
-  out(fmt::format(
-      "{{\"schema\":\"hieron.plan/"
-      "1\",\"recipe\":{},\"method\":\"{}\",\"arithmetic\":{},\"seed\":{},\"donor\":{},"
-      "\"output_bytes\":{},",
-      json_text(recipe.file), method->describe().name, json_text(arithmetic),
-      draws ? std::to_string(seed) : "null", donor, output_bytes()));
+  out(
+      fmt::format("{{\"schema\":\"hieron.plan/"
+                  "1\",\"recipe\":{},\"method\":\"{}\",\"arithmetic\":{},\"seed\":{},\"donor\":{},"
+                  "\"output_bytes\":{},",
+                  json_text(recipe.file), method->describe().name, json_text(arithmetic),
+                  draws ? std::to_string(seed) : "null", donor, output_bytes()));
   write_models(*this, true, out);
   out(",");
   write_tensors(*this, out);

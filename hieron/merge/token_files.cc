@@ -76,19 +76,45 @@ class FileWriter {
   Result<std::vector<TokenizerFile>> write() {
     HIERON_TRY(std::vector<TokenizerFile> files, read_tokenizer_files(plan_.tokenizer->folder()));
     if (plan_.added.empty() && plan_.dropped.empty()) return files;
-    const auto there = [&](std::string_view name) {
-      return std::ranges::find(files, name, &TokenizerFile::name) != files.end();
-    };
-    whole_ = there("tokenizer.json");
-    // Programs without tokenizer.json read the pieces here, and what was added from the config.
-    pieces_ = there("tokenizer.model");
+    whole_ = text_of(files, "tokenizer.json") != nullptr;
+    if (const auto* config = text_of(files, "tokenizer_config.json")) {
+      HIERON_CHECK(jt::check_object(*config, "tokenizer_config.json"));
+      decoder_ = jt::find(*config, "added_tokens_decoder").has_value();
+    }
+    if (const auto* names = text_of(files, "special_tokens_map.json")) names_ = *names;
+    add_missing(files);
     for (TokenizerFile& file : files) HIERON_CHECK(rewrite(file));
-    if (!whole_) add_missing(files);
-    HIERON_CHECK(check(files));
+    // Tokens behind those of a tokenizer that is as it says it is get the next ids in any case.
+    const bool sure = whole_ && plan_.dropped.empty() && plan_.tokenizer->warnings().empty();
+    if (!sure) HIERON_CHECK(check(files));
     return files;
   }
 
  private:
+  static const std::string* text_of(const std::vector<TokenizerFile>& files,
+                                    std::string_view name) {
+    const auto found = std::ranges::find(files, name, &TokenizerFile::name);
+    return found == files.end() ? nullptr : &found->text;
+  }
+
+  // Where tokens that were added are to be listed, if nothing lists any: a folder without
+  // tokenizer.json does it in the config; one with a tokenizer.model also for programs that read
+  // that.
+  void add_missing(std::vector<TokenizerFile>& files) const {
+    const bool pieces = text_of(files, "tokenizer.model") != nullptr;
+    if (whole_ && pieces && !decoder_ && !text_of(files, "added_tokens.json")) {
+      files.push_back({"added_tokens.json", "{}\n"});
+    }
+    if (whole_ || decoder_) return;
+    const std::string with_decoder = "{\n  \"added_tokens_decoder\": {}\n}\n";
+    const auto config = std::ranges::find(files, "tokenizer_config.json", &TokenizerFile::name);
+    if (config == files.end()) {
+      files.push_back({"tokenizer_config.json", with_decoder});
+    } else if (jt::members(config->text).empty()) {
+      config->text = with_decoder;
+    }
+  }
+
   // Do the new files give each token the id that the plan has?
   Status check(const std::vector<TokenizerFile>& files) const {
     const std::string& folder = plan_.tokenizer->folder();
@@ -180,8 +206,9 @@ class FileWriter {
     std::vector<std::string> parts;
     for (auto& [id, entry] : entries) parts.push_back(std::move(entry));
     const bool bare = jt::elements(old).empty() && lines;
-    if (list || !parts.empty())
+    if (list || !parts.empty()) {
       edits.set(text, "added_tokens", jt::container(bare ? "[\n    0\n  ]" : old, parts));
+    }
     if (dropped_.empty()) return;
     if (const auto model = jt::find(text, "model")) trim_model(*model, edits);
   }
@@ -284,7 +311,8 @@ class FileWriter {
   void tokenizer_config(std::string_view text, jt::Edits& edits) const {
     special_names(text, edits);
     const auto decoder = jt::find(text, "added_tokens_decoder");
-    if (!decoder && whole_ && !pieces_) return;  // tokenizer.json says it
+    if (!decoder && whole_) return;  // tokenizer.json says it
+    if (!decoder_) adopt_names(text, edits);
     const std::string_view old = decoder && decoder->starts_with('{') ? *decoder : "{}";
     const bool lines = text.find('\n') != text.npos;
     std::unordered_map<std::string, std::string> present;
@@ -304,6 +332,16 @@ class FileWriter {
     for (auto& [id, entry] : entries) parts.push_back(std::move(entry));
     const bool bare = jt::members(old).empty() && lines;
     edits.set(text, "added_tokens_decoder", jt::container(bare ? "{\n    0\n  }" : old, parts));
+  }
+
+  // transformers reads special_tokens_map.json only where there is no added_tokens_decoder.
+  void adopt_names(std::string_view text, jt::Edits& edits) const {
+    if (names_.empty()) return;
+    for (const jt::Member& member : jt::members(names_)) {
+      const std::string key = jt::unquoted(member.key);
+      const bool wanted = !jt::find(text, key) && !names_gone(member.value);
+      if (wanted) edits.set(text, key, std::string(member.value));
+    }
   }
 
   // A special token that is named but not there would be given a new id, for which there is no row.
@@ -345,20 +383,11 @@ class FileWriter {
     return object.substr(0, object.rfind('}') + 1);
   }
 
-  // A folder without tokenizer.json says in tokenizer_config.json which tokens were added.
-  void add_missing(std::vector<TokenizerFile>& files) const {
-    const auto config = std::ranges::find(files, "tokenizer_config.json", &TokenizerFile::name);
-    if (config != files.end()) return;
-    const std::string_view empty = "{\n}\n";
-    jt::Edits edits(empty);
-    tokenizer_config(empty, edits);
-    files.push_back({"tokenizer_config.json", std::move(edits).apply()});
-  }
-
   const TokenPlan& plan_;
   Texts dropped_;
   std::unordered_map<std::string_view, const AddedToken*> added_;
-  bool whole_ = false, pieces_ = false;  // there is a tokenizer.json, a tokenizer.model
+  bool whole_ = false, decoder_ = false;  // there is a tokenizer.json, an added_tokens_decoder
+  std::string names_;                     // special_tokens_map.json
 };
 
 // ---- token ids in configs

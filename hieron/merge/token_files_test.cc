@@ -157,9 +157,23 @@ TEST_F(TokenFiles, AStatedIdThatDoesNotHoldIsCorrectedOnceTheListIsWritten) {
   EXPECT_THAT(text(files, "tokenizer.json"), HasSubstr(R"("id": 1)"));
 }
 
-TEST_F(TokenFiles, BesideATokenizerModelTheConfigListsNewTokensToo) {
+TEST_F(TokenFiles, BesideATokenizerModelNewTokensAreListedForProgramsThatReadIt) {
   use({{"tokenizer.json", kMerged}, {"tokenizer.model", "\x0a"}, {"tokenizer_config.json", "{}"}});
-  EXPECT_THAT(text(written(plan(4, true)), "tokenizer_config.json"), HasSubstr("<new>"));
+  const auto files = written(plan(4, true));
+  EXPECT_EQ(text(files, "added_tokens.json"), "{\"<new>\": 4}\n");
+  EXPECT_EQ(text(files, "tokenizer_config.json"), "{}");
+}
+
+// With a decoder in the config, transformers no longer reads special_tokens_map.json.
+TEST_F(TokenFiles, ADecoderThatIsNewBringsTheNamesOfSpecialTokensAlong) {
+  use({{"vocab.json", R"({"a": 0, "b": 1})"},
+       {"merges.txt", ""},
+       {"special_tokens_map.json", R"({"eos_token": "b", "pad_token": {"content": "a"}})"},
+       {"tokenizer_config.json", R"({"pad_token": "b"})"}});
+  const std::string config = text(written(plan(2, true)), "tokenizer_config.json");
+  EXPECT_THAT(config, HasSubstr(R"("eos_token": "b")"));
+  EXPECT_THAT(config, HasSubstr(R"("pad_token": "b")"));
+  EXPECT_THAT(config, HasSubstr("added_tokens_decoder"));
 }
 
 TEST_F(TokenFiles, AReplayStopsWhereMergekitLeavesAMergeWithoutItsToken) {

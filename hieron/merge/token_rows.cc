@@ -115,6 +115,7 @@ struct Alignment {
   std::vector<RowRun> unclaimed;
   uint64_t rows = 0;
   std::optional<mergekit::Version> replay;
+  bool cast_first = false;  // each model's tensor is cast before anything else
 };
 
 class AlignedTensor final : public ComputedTensor {
@@ -215,7 +216,8 @@ class AlignedTensor final : public ComputedTensor {
   double plus(double sum, double value) const {
     if (!narrow()) return sum + value;
     const mergekit::Rounding round(dtype_);
-    return round(static_cast<float>(sum) + round(static_cast<float>(value)));
+    const auto row = static_cast<float>(value);
+    return round(static_cast<float>(sum) + (alignment_->cast_first ? round(row) : row));
   }
   double divided(double sum, double n) const {
     if (!narrow()) return sum / n;
@@ -382,9 +384,9 @@ class Aligner {
   Aligner(std::span<const std::shared_ptr<const Checkpoint>> checkpoints, const TokenPlan& plan,
           std::optional<DType> working, const TokenPlan* heads)
       : checkpoints_(checkpoints),
+        working_(working),
         embeddings_(of(plan)),
-        heads_(heads ? of(*heads) : embeddings_),
-        working_(working) {
+        heads_(heads ? of(*heads) : embeddings_) {
     for (const auto& checkpoint : checkpoints) {
       vocabulary_.push_back(checkpoint ? vocabulary_candidates(*checkpoint)
                                        : std::vector<Candidate>());
@@ -410,9 +412,9 @@ class Aligner {
     const TokenPlan* plan;
     std::shared_ptr<const Alignment> alignment;
   };
-  static Planned of(const TokenPlan& plan) {
-    return {&plan, std::make_shared<const Alignment>(
-                       Alignment{plan.means, plan.unclaimed, plan.rows, plan.replay})};
+  Planned of(const TokenPlan& plan) const {
+    return {&plan, std::make_shared<const Alignment>(Alignment{
+                       plan.means, plan.unclaimed, plan.rows, plan.replay, working_.has_value()})};
   }
   const Planned& planned(const Candidate& tensor) const {
     return tensor.role == Role::kHead ? heads_ : embeddings_;
@@ -422,12 +424,7 @@ class Aligner {
     const auto& [plan, alignment] = planned(own);
     if (plan->unchanged(m) && !plan->replay) return false;
     HIERON_TRY(std::vector<Lender> lenders, lenders_of(m, own));
-    std::optional<DType> dtype = working_;
-    if (!dtype) {
-      for (const Lender& lender : lenders) {
-        if (lender.tensor) dtype = widest(dtype, lender.tensor->dtype);
-      }
-    }
+    const std::optional<DType> dtype = working_ ? working_ : common_dtype(lenders, plan->replay);
     if (!dtype || !gathers(*dtype)) {
       return refuse_lender(m, m, own, why_unfit(own.tensor, own));
     }
@@ -445,6 +442,18 @@ class Aligner {
     out.computed = std::make_shared<const AlignedTensor>(
         alignment, plan->models[m], std::move(lenders), *dtype, row_length(own.tensor->shape));
     return true;
+  }
+
+  // 0.1.4 takes the dtype of the model that a set has first; here it is the first that is merged.
+  static std::optional<DType> common_dtype(std::span<const Lender> lenders,
+                                           std::optional<mergekit::Version> replay) {
+    std::optional<DType> dtype;
+    for (const Lender& lender : lenders) {
+      if (!lender.tensor) continue;
+      dtype = widest(dtype, lender.tensor->dtype);
+      if (replay == mergekit::Version::k014) break;
+    }
+    return dtype;
   }
 
   // The tensor in each model; those that no row of model m comes from may lack it.
@@ -525,8 +534,8 @@ class Aligner {
   }
 
   const std::span<const std::shared_ptr<const Checkpoint>> checkpoints_;
-  const Planned embeddings_, heads_;
   const std::optional<DType> working_;
+  const Planned embeddings_, heads_;
   std::vector<std::vector<Candidate>> vocabulary_;  // by model
 };
 

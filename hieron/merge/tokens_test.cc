@@ -474,6 +474,31 @@ TEST(Reindexed, GetsTheDtypeThatHoldsEveryRowOfIt) {
   EXPECT_THAT(values(*(*aligned)[0], kEmbedding), ElementsAre(1, 2, 1027.125, 1028.125));
 }
 
+TEST(Reindexed, AModelThatLendsNothingDoesNotWidenIt) {
+  const ScratchFolder folder;
+  const auto a = checkpoint(folder, "a", {matrix(kEmbedding, {2, 2}, 1, DType::kBF16)});
+  const auto b = checkpoint(folder, "b", {matrix(kEmbedding, {2, 2}, 5)});
+  TokenizerWish theirs = wish(Source::kModel);
+  theirs.model = 1;
+  const auto plan =
+      must_plan(theirs, {model("m0", words({"x", "y"})), model("m1", words({"y", "x"}))});
+  const auto aligned = reindexed(std::vector{a, b}, plan);
+  ASSERT_TRUE(aligned);
+  EXPECT_EQ((*aligned)[0]->find(kEmbedding)->dtype, DType::kBF16);
+}
+
+TEST(Reindexed, AMatrixWhoseRowsStayMayBeOfAnyDtype) {
+  const ScratchFolder folder;
+  const auto a = checkpoint(folder, "a", {matrix(kEmbedding, {2, 2}, 1, DType::kF8E4M3)});
+  const auto same = must_plan(wish(Source::kBase), {model("m0", words({"x", "y"}))});
+  EXPECT_EQ(reindexed(std::vector{a}, same)->front(), a);
+  const auto more =
+      must_plan(wish(Source::kBase, {rule("z", From::kZero)}), {model("m0", words({"x", "y"}))});
+  const auto refused = reindexed(std::vector{a}, more);
+  ASSERT_FALSE(refused);
+  EXPECT_THAT(refused.error().sentence, HasSubstr("whose rows cannot be mixed"));
+}
+
 TEST(Reindexed, MeansAndPaddingAreAverages) {
   const ScratchFolder folder;
   const auto a = checkpoint(folder, "a", {matrix(kEmbedding, {1, 2}, 10)});

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <filesystem>
 #include <iterator>
 #include <span>
@@ -44,6 +45,7 @@ class VocabularyMerger {
         result_.checkpoints.push_back(model.checkpoint);
       }
       HIERON_CHECK(truncate());
+      HIERON_CHECK(check_stack());
     }
     HIERON_CHECK(choose_chat_template());
     return std::move(result_);
@@ -54,11 +56,7 @@ class VocabularyMerger {
 
   // Where some models have a head of their own, those whose embedding is their head get it too.
   Status untie() {
-    const TensorInfo* head = nullptr;
-    HIERON_TRY(const std::vector<uint32_t> deciding, models_with_the_head());
-    for (const uint32_t m : deciding) {
-      if (!head) head = output_head(*models_.all()[m].checkpoint);
-    }
+    HIERON_TRY(const TensorInfo* const head, result_head());
     if (!head) return {};
     const std::string name = head->name;
     for (size_t m = 0; m < merged_; ++m) {
@@ -94,17 +92,21 @@ class VocabularyMerger {
     donor.checkpoint = std::move(untied);
   }
 
-  // mergekit writes a head if a model of the last slice has one.
-  Result<std::vector<uint32_t>> models_with_the_head() {
-    std::vector<uint32_t> found;
-    if (options_.replay && recipe_.by_slices) {
+  // The head that the result will have, in one of the models; null if there will be none. mergekit
+  // writes one if a model of the last slice has one.
+  Result<const TensorInfo*> result_head() {
+    std::vector<uint32_t> deciding;
+    if (options_.replay && by_slices()) {
       for (const RecipeSource& source : recipe_.slices.back().sources) {
-        HIERON_TRY(found.emplace_back(), models_.open(source.model));
+        HIERON_TRY(deciding.emplace_back(), models_.open(source.model));
       }
-      return found;
+    } else {
+      for (uint32_t m = 0; m < merged_; ++m) deciding.push_back(m);
     }
-    for (uint32_t m = 0; m < merged_; ++m) found.push_back(m);
-    return found;
+    for (const uint32_t m : deciding) {
+      if (const TensorInfo* head = output_head(*models_.all()[m].checkpoint)) return head;
+    }
+    return nullptr;
   }
 
   // ---- the recipe's wish
@@ -214,12 +216,14 @@ class VocabularyMerger {
     const auto plan = [&]() {
       return located(plan_tokens(wanted, models, options_.donor, token_options), wanted.line);
     };
-    if (!options_.replay || !recipe_.by_slices) {
+    if (!options_.replay || !by_slices()) {
       HIERON_TRY(const TokenPlan all, plan());
       return take(all, all, models);
     }
     HIERON_CHECK(lend_as_in(recipe_.slices.front(), models, token_options));
     HIERON_TRY(const TokenPlan embeddings, plan());
+    HIERON_TRY(const TensorInfo* const head, result_head());
+    if (!head) return take(embeddings, embeddings, models);
     HIERON_CHECK(lend_as_in(recipe_.slices.back(), models, token_options));
     HIERON_TRY(const TokenPlan heads, plan());
     return take(embeddings, heads, models);
@@ -324,8 +328,13 @@ class VocabularyMerger {
     return std::unexpected(std::move(error));
   }
 
+  bool by_slices() const { return recipe_.by_slices && !recipe_.slices.empty(); }
+
+  // ---- without a rule
+
   Status truncate() {
     if (!options_.truncate && options_.replay != mergekit::Version::k014) return {};
+    if (recipe_.method == "passthrough") return {};  // one input, nothing to fit it to
     uint64_t least = UINT64_MAX, most = 0;
     for (const auto& checkpoint : result_.checkpoints) {
       const uint64_t rows = vocabulary_rows(*checkpoint);
@@ -334,6 +343,7 @@ class VocabularyMerger {
       most = std::max(most, rows);
     }
     if (least >= most) return {};
+    if (!options_.truncate) HIERON_CHECK(check_replayed_cut(least));
     for (auto& checkpoint : result_.checkpoints) {
       if (vocabulary_rows(*checkpoint) <= least) continue;
       HIERON_TRY(checkpoint, truncated(checkpoint, least));
@@ -343,6 +353,41 @@ class VocabularyMerger {
                     "config stays as it is, and equal rows need not be equal tokens.",
                     recipe_.file, with_commas(least)));
     return {};
+  }
+
+  // A stack has the embedding of its first model and the head of its last one.
+  Status check_stack() {
+    if (!by_slices()) return {};
+    HIERON_TRY(const uint32_t first, models_.open(recipe_.slices.front().sources.front().model));
+    HIERON_TRY(const uint32_t last, models_.open(recipe_.slices.back().sources.front().model));
+    const uint64_t rows = vocabulary_rows(*result_.checkpoints[first]);
+    const TensorInfo* head = output_head(*result_.checkpoints[last]);
+    if (rows == 0 || !head || head->shape[0] == rows) return {};
+    std::string sentence = fmt::format(
+        "{}: the embedding of \"{}\" has {} rows and the head of \"{}\" has {}: no program opens "
+        "such a model; say how their tokens match (tokenizer_source: union, or base).",
+        recipe_.file, printable(models_.all()[first].ref), with_commas(rows),
+        printable(models_.all()[last].ref), with_commas(head->shape[0]));
+    if (!options_.replay) return refuse(std::move(sentence), recipe_.file);
+    result_.warnings.push_back(std::move(sentence));
+    return {};
+  }
+
+  // 0.1.4 cuts within some methods: to the shortest, or to the base, which must be that.
+  Status check_replayed_cut(uint64_t least) const {
+    constexpr std::array<std::string_view, 5> kToTheShortest{"linear", "slerp", "nuslerp",
+                                                             "model_stock", "arcee_fusion"};
+    constexpr std::array<std::string_view, 4> kNever{"multislerp", "karcher", "nearswap", "sce"};
+    const std::string_view method = recipe_.method;
+    if (std::ranges::find(kToTheShortest, method) != kToTheShortest.end()) return {};
+    const bool never = std::ranges::find(kNever, method) != kNever.end();
+    if (!never && vocabulary_rows(*result_.checkpoints[options_.donor]) == least) return {};
+    return refuse(
+        fmt::format("{}: mergekit 0.1.4 fails because {} needs {} (RuntimeError); add "
+                    "tokenizer_source: union (or base).",
+                    recipe_.file, method,
+                    never ? "equally large vocabularies" : "a base with the smallest vocabulary"),
+        recipe_.file);
   }
 
   // ---- the chat template

@@ -45,16 +45,18 @@ class Vocabulary : public testing::Test {
   }
 
   // The models of a recipe opened as a plan opens them, and their vocabularies merged.
-  Result<MergedVocabulary> merge(const std::string& more, const VocabularyOptions& options = {}) {
+  Result<MergedVocabulary> merge(const std::string& more, const VocabularyOptions& options = {},
+                                 const std::string& method = "linear") {
+    const std::string models =
+        more.starts_with("slices:") ? "" : "models: [{model: a}, {model: b}]\n";
     const std::string yaml =
-        "merge_method: linear\nparameters: {weight: 0.5}\nmodels: [{model: a}, {model: b}]\n" +
-        more;
+        fmt::format("merge_method: {}\nparameters: {{weight: 0.5}}\n{}{}", method, models, more);
     const std::string file = folder_.write("recipe.yml", yaml);
     auto recipe = parse_recipe(yaml, file, "");
     if (!recipe) return std::unexpected(recipe.error());
     models_.emplace(file);
-    for (const RecipeSource& source : recipe->slices.front().sources) {
-      EXPECT_TRUE(models_->open(source.model));
+    for (const RecipeSlice& slice : recipe->slices) {
+      for (const RecipeSource& source : slice.sources) EXPECT_TRUE(models_->open(source.model));
     }
     return merge_vocabularies(*recipe, *models_, options);
   }
@@ -111,6 +113,15 @@ TEST_F(Vocabulary, NothingIsCastBeforeAnExactMerge) {
                 ->find(kEmbedding)
                 ->dtype,
             DType::kBF16);
+}
+
+TEST_F(Vocabulary, OnlyABaseModelThatIsNamedIsPreferred) {
+  write("a", {"x"}, 10);
+  write("b", {"x"}, 20);
+  const std::string forced = "tokenizer: {tokens: {x: {force: true}}}\n";
+  EXPECT_THAT(values(*must_merge(forced).checkpoints[1], kHead), ElementsAre(15, 16));
+  EXPECT_THAT(values(*must_merge(forced + "base_model: a\n").checkpoints[1], kHead),
+              ElementsAre(10, 11));
 }
 
 TEST_F(Vocabulary, ASourceMayBeATokenizerWithoutWeights) {
@@ -216,6 +227,53 @@ TEST_F(Vocabulary, WithoutARuleVocabulariesAreCutOnlyIfAsked) {
               ElementsAre(10, 11));
   EXPECT_EQ(values(*must_merge("", {.replay = mergekit::Version::k015}).checkpoints[0], kHead),
             values(*must_merge("").checkpoints[0], kHead));
+}
+
+TEST_F(Vocabulary, AReplayCutsWhereMergekit014Can) {
+  write("a", {"x", "y"}, 10);
+  write("b", {"x"}, 20);
+  const auto refusal_of = [&](const std::string& method, const std::string& base) {
+    const uint32_t donor = base == "b" ? 1 : 0;
+    const auto merged =
+        merge("base_model: " + base + "\n",
+              {.replay = mergekit::Version::k014, .truncate = false, .donor = donor}, method);
+    return merged ? "" : merged.error().sentence;
+  };
+  EXPECT_EQ(refusal_of("model_stock", "a"), "");
+  EXPECT_THAT(refusal_of("sce", "a"), HasSubstr("sce needs equally large vocabularies"));
+  EXPECT_THAT(refusal_of("ties", "a"), HasSubstr("ties needs a base with the smallest vocabulary"));
+  EXPECT_EQ(refusal_of("ties", "b"), "");
+}
+
+constexpr const char* kStack =
+    "slices:\n- sources: [{model: a, layer_range: [0, 1]}]\n"
+    "- sources: [{model: b, layer_range: [0, 1]}]\n";
+
+TEST_F(Vocabulary, AStackOfEmbeddingAndHeadOfDifferentHeightIsRefused) {
+  write("a", {"x", "y"}, 10);
+  write("b", {"x"}, 20);
+  const auto exact = merge(kStack, {}, "passthrough");
+  ASSERT_FALSE(exact);
+  EXPECT_THAT(exact.error().sentence,
+              HasSubstr("the embedding of \"a\" has 2 rows and the head of \"b\" has 1"));
+  EXPECT_TRUE(merge(kStack + std::string("tokenizer_source: union\n"), {}, "passthrough"));
+  const auto replayed = merge(kStack, {.replay = mergekit::Version::k015}, "passthrough");
+  ASSERT_TRUE(replayed);
+  EXPECT_THAT(replayed->warnings, Contains(HasSubstr("no program opens such a model")));
+}
+
+TEST_F(Vocabulary, AReplayedStackTakesRowsOfItsOwnSliceOnly) {
+  write("a", {"x", "y"}, 10);
+  write("b", {"x", "z"}, 20);
+  const std::string recipe = kStack + std::string("tokenizer_source: union\n");
+  auto rows = [&](const VocabularyOptions& options, std::string_view tensor, size_t model) {
+    return values(*merge(recipe, options, "passthrough")->checkpoints[model], tensor);
+  };
+  EXPECT_THAT(rows({}, kEmbedding, 0), ElementsAre(10, 11, 12, 13, 22, 23));
+  EXPECT_THAT(rows({.replay = mergekit::Version::k015}, kEmbedding, 0),
+              ElementsAre(10, 11, 12, 13, 0, 0));
+  EXPECT_THAT(rows({.replay = mergekit::Version::k015}, kHead, 1),
+              ElementsAre(20, 21, 0, 0, 22, 23));
 }
 
 }  // namespace

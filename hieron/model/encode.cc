@@ -156,7 +156,7 @@ class EncoderParser {
       return refuse_file("it is not the JSON of a tokenizer");
     }
     HIERON_TRY(BytePairs pairs, read_model(model));
-    const std::shared_ptr<Encoder> made(new Encoder(tokenizer_, std::move(pairs)));
+    std::shared_ptr<Encoder> made(new Encoder(tokenizer_, std::move(pairs)));
     HIERON_CHECK(read_rules(root, *made));
     HIERON_CHECK(read_added(*made));
     HIERON_CHECK(read_bos(*made));

@@ -139,7 +139,7 @@ Result<Rewriting> parse_replace(const Json& rule) {
                     "found, is not understood",
                     printable(with, 60)));
   }
-  return [sought = std::move(sought), with = std::move(with)](std::string text) {
+  return [sought = std::move(sought), with = std::move(with)](const std::string& text) {
     return replaced(text, sought, with);
   };
 }
@@ -149,18 +149,20 @@ Result<Rewriting> parse_rewriting(const Json& rule) {
   const auto named = std::ranges::find(kForms, kind, &std::pair<std::string_view, Form>::first);
   if (named != kForms.end()) {
     HIERON_TRY(NormalForm form, NormalForm::make(named->second));
-    return [form = std::move(form)](std::string text) { return form.of(text); };
+    return [form = std::move(form)](const std::string& text) { return form.of(text); };
   }
-  if (kind == "Lowercase") return [](std::string text) { return small_letters(text); };
+  if (kind == "Lowercase") return [](const std::string& text) { return small_letters(text); };
   if (kind == "Replace") return parse_replace(rule);
   if (kind == "Strip") {
     HIERON_TRY(const bool left, flag_of(rule, "strip_left"));
     HIERON_TRY(const bool right, flag_of(rule, "strip_right"));
-    return [=](std::string text) { return stripped(text, left, right); };
+    return [=](const std::string& text) { return stripped(text, left, right); };
   }
   if (kind == "Prepend") {
     HIERON_TRY(std::string with, text_of(rule, "prepend"));
-    return [with = std::move(with)](std::string text) { return text.empty() ? text : with + text; };
+    return [with = std::move(with)](const std::string& text) {
+      return text.empty() ? text : with + text;
+    };
   }
   return unknown_kind(rule, "normalizer");
 }
@@ -206,19 +208,19 @@ std::vector<Stretch> joined(const std::vector<Part>& parts, Behaviour behaviour)
 using Finding = std::function<Result<std::vector<Stretch>>(std::string_view)>;
 
 Cutting cut_at(Finding find, Behaviour behaviour, bool invert) {
-  return
-      [=, find = std::move(find)](std::vector<TextPiece> pieces) -> Result<std::vector<TextPiece>> {
-        std::vector<TextPiece> out;
-        for (const TextPiece& piece : pieces) {
-          HIERON_TRY(const std::vector<Stretch> found, find(piece.text));
-          std::vector<Part> parts = parts_of(piece.text.size(), found);
-          for (Part& part : parts) part.match = part.match != invert;
-          for (const auto& [begin, end] : joined(parts, behaviour)) {
-            out.push_back({piece.text.substr(begin, end - begin), piece.first && begin == 0});
-          }
-        }
-        return out;
-      };
+  return [=, find = std::move(find)](
+             const std::vector<TextPiece>& pieces) -> Result<std::vector<TextPiece>> {
+    std::vector<TextPiece> out;
+    for (const TextPiece& piece : pieces) {
+      HIERON_TRY(const std::vector<Stretch> found, find(piece.text));
+      std::vector<Part> parts = parts_of(piece.text.size(), found);
+      for (Part& part : parts) part.match = part.match != invert;
+      for (const auto& [begin, end] : joined(parts, behaviour)) {
+        out.push_back({piece.text.substr(begin, end - begin), piece.first && begin == 0});
+      }
+    }
+    return out;
+  };
 }
 
 Finding each_character(bool (*is)(char32_t)) {

@@ -17,11 +17,14 @@ namespace hieron {
 namespace {
 
 constexpr size_t kMaxPattern = 64u << 10;
-constexpr int32_t kMaxSteps = 100;  // in ten thousands
+constexpr int32_t kMaxStack = 256 << 20;  // bytes, to go back by
 // In Ruby ^ and $ are ends of lines, and only \n ends one.
 constexpr uint32_t kFlags = UREGEX_MULTILINE | UREGEX_UNIX_LINES;
 // Letters that mean the same after a backslash.
 constexpr std::string_view kEscapes = "sSdDwWpPbBAzZnrtfeaxuRX";
+
+// In ten thousands. A word as long as the text takes one or two a byte.
+int32_t max_steps(size_t bytes) { return static_cast<int32_t>(100 + bytes / 500); }
 
 struct CloseRegex {
   void operator()(URegularExpression* regex) const { uregex_close(regex); }
@@ -89,7 +92,8 @@ Result<std::vector<Stretch>> Pattern::matches(std::string_view text) const {
   const std::unique_ptr<UText, CloseText> bytes(
       utext_openUTF8(&source, text.data(), static_cast<int64_t>(text.size()), &code));
   const Regex regex(uregex_clone(compiled_->regex.get(), &code));  // it keeps its place in the text
-  uregex_setTimeLimit(regex.get(), kMaxSteps, &code);
+  uregex_setTimeLimit(regex.get(), max_steps(text.size()), &code);
+  uregex_setStackLimit(regex.get(), kMaxStack, &code);
   uregex_setUText(regex.get(), bytes.get(), &code);
   std::vector<Stretch> found;
   while (uregex_findNext(regex.get(), &code) && U_SUCCESS(code)) {
@@ -156,18 +160,18 @@ std::string small_letters(std::string_view text) {
 }
 
 Character character_at(std::string_view text, size_t at) {
-  const auto end = static_cast<int32_t>(text.size());
-  auto next = static_cast<int32_t>(at);
-  UChar32 code = 0;
-  U8_NEXT_OR_FFFD(text.data(), next, end, code);
-  return {static_cast<char32_t>(code), static_cast<size_t>(next) - at};
+  const auto lead = static_cast<uint8_t>(text[at]);
+  if (lead < 0x80) return {lead, 1};
+  const size_t bytes = std::min<size_t>(lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4, text.size() - at);
+  char32_t code = lead & (0xFF >> (bytes + 1));
+  for (size_t i = 1; i < bytes; ++i) code = code << 6 | (text[at + i] & 0x3F);
+  return {code, bytes};
 }
 
 Character character_before(std::string_view text, size_t at) {
-  auto before = static_cast<int32_t>(at);
-  UChar32 code = 0;
-  U8_PREV_OR_FFFD(text.data(), 0, before, code);
-  return {static_cast<char32_t>(code), at - static_cast<size_t>(before)};
+  size_t begin = at - 1;
+  while (begin > 0 && (text[begin] & 0xC0) == 0x80) --begin;
+  return character_at(text, begin);
 }
 
 void append_character(std::string& text, char32_t code) {

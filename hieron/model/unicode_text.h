@@ -28,8 +28,8 @@ class Pattern {
   static Result<Pattern> compile(std::string_view regex);
 
   // The stretches of a text in UTF-8 that match, from left to right, none of them empty. Refused,
-  // as a clause: a pattern that takes more than a million steps to find one of them; the count is
-  // the same on every machine.
+  // as a clause: a pattern that takes more than a million steps, and 20 a byte, to find one of
+  // them; the count is the same on every machine.
   Result<std::vector<Stretch>> matches(std::string_view text) const;
 
  private:

@@ -5,12 +5,8 @@
 //   threshold  = median + 1.5·(third quartile − first), of a sample where there are over 10^6
 //   out        = base + r(x − base) where importance ≥ threshold, else base: in F32
 #include <algorithm>
-#include <array>
 #include <cmath>
-#include <limits>
-#include <numeric>
 
-#include "hieron/merge/mergekit/elementary.h"
 #include "hieron/merge/mergekit/families.h"
 #include "hieron/merge/mergekit/torch_lines.h"
 #include "hieron/merge/mergekit/torch_random.h"
@@ -20,20 +16,14 @@ namespace hieron::mergekit {
 namespace {
 
 constexpr size_t kSample = 1'000'000;
-constexpr size_t kWideRange = size_t{1} << 28;  // torch.randint takes two words from here on
 
 Values probabilities(Values values, const Lines& lines, const Rounding& r) {
   for (size_t line = 0; line < lines.count(); ++line) {
-    softmax(std::span(values).subspan(line * lines.length, lines.length));
+    softmax(std::span(values).subspan(line * lines.length, lines.length), r.dtype());
   }
   const float smallest = r(1e-8);
   for (float& p : values) p = r(r(p) + smallest);
   return values;
-}
-
-float log_of(float x) {
-  if (!(x > 0)) return x == 0 ? -HUGE_VALF : std::numeric_limits<float>::quiet_NaN();
-  return std::isinf(x) ? x : static_cast<float>(logarithm(static_cast<double>(x)));
 }
 
 Values importance(const ReplayTask& task, size_t other) {
@@ -43,7 +33,7 @@ Values importance(const ReplayTask& task, size_t other) {
   {
     const Values base = probabilities(values_of(task, *task.base), lines, r);
     for (size_t i = 0; i < terms.size(); ++i)
-      terms[i] = r(terms[i] * r(log_of(r(terms[i] / base[i]))));
+      terms[i] = r(terms[i] * r(torch_log(r(terms[i] / base[i]), task.working)));
   }
   const Values divergence = sums(terms, lines, r);
   Values scores = delta(task, other);
@@ -53,33 +43,18 @@ Values importance(const ReplayTask& task, size_t other) {
   return scores;
 }
 
-// 0.1.4: the first million of torch.randperm.
-Values sample_of_permutation(const Values& scores, MersenneStream& stream) {
-  std::vector<uint32_t> order(scores.size());
-  std::iota(order.begin(), order.end(), 0u);
-  for (size_t i = 0; i + 1 < order.size(); ++i) {
-    std::swap(order[i], order[i + stream.word() % (order.size() - i)]);
-  }
-  Values sample(kSample);
-  for (size_t i = 0; i < kSample; ++i) sample[i] = scores[order[i]];
-  return sample;
-}
-
-// 0.1.5: a million of torch.randint.
-Values sample_with_replacement(const Values& scores, MersenneStream& stream) {
-  Values sample(kSample);
-  for (float& x : sample) {
-    uint64_t draw = stream.word();
-    if (scores.size() >= kWideRange) draw = draw << 32 | stream.word();
-    x = scores[draw % scores.size()];
-  }
-  return sample;
-}
-
-Values sample(const Values& scores, Version version, MersenneStream& stream) {
-  if (scores.size() <= kSample) return scores;
-  return version == Version::k014 ? sample_of_permutation(scores, stream)
-                                  : sample_with_replacement(scores, stream);
+// A million of the scores: of 0.1.5's torch.randint, or of the nth of 0.1.4's two torch.randperm.
+Values sample(const ReplayTask& task, const Values& scores, uint64_t nth) {
+  const uint64_t n = scores.size();
+  if (n <= kSample) return scores;
+  const bool permuted = task.version == Version::k014;
+  const uint64_t earlier = permuted ? nth * words_of_permutation(n) : 0;
+  const MersenneStream stream(task.seed, task.first_word + earlier);
+  const auto places =
+      permuted ? start_of_permutation(n, kSample, stream) : random_integers(n, kSample, stream);
+  Values chosen(kSample);
+  std::ranges::transform(places, chosen.begin(), [&](uint64_t place) { return scores[place]; });
+  return chosen;
 }
 
 // The value at trunc(share·(n − 1)) of the sorted ones, the product in f32.
@@ -93,10 +68,9 @@ float quantile(Values& values, float share) {
 
 float threshold(const ReplayTask& task, const Values& scores) {
   const Rounding r(task.working);
-  MersenneStream stream(task.seed, scores.size() > kSample ? task.first_word : 0);
-  Values chosen = sample(scores, task.version, stream);
+  Values chosen = sample(task, scores, 0);
   const float median = quantile(chosen, 0.5f);
-  if (task.version == Version::k014) chosen = sample(scores, task.version, stream);
+  if (task.version == Version::k014) chosen = sample(task, scores, 1);
   const float first = quantile(chosen, 0.25f), third = quantile(chosen, 0.75f);
   return r(median + r(r(third - first) * 1.5f));
 }
@@ -105,8 +79,8 @@ float threshold(const ReplayTask& task, const Values& scores) {
 
 uint64_t words_of_arcee_fusion(Version version, uint64_t elements) {
   if (elements <= kSample) return 0;
-  if (version == Version::k014) return 2 * (elements - 1);
-  return elements >= kWideRange ? 2 * kSample : kSample;
+  return version == Version::k014 ? 2 * words_of_permutation(elements)
+                                  : words_of_integers(elements, kSample);
 }
 
 Result<Values> arcee_fusion(const ReplayTask& task) {
@@ -114,6 +88,7 @@ Result<Values> arcee_fusion(const ReplayTask& task) {
   if (task.operands.size() != 2 || !task.base) {
     return refused(task, "it takes exactly two models, one of them base_model");
   }
+  if (task.elements == 0) return Values{};  // where mergekit stops with an IndexError
   const size_t other = 1 - *task.base;
   const Values scores = importance(task, other);
   const float least = threshold(task, scores);

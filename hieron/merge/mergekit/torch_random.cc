@@ -1,7 +1,11 @@
 #include "hieron/merge/mergekit/torch_random.h"
 
+#include <algorithm>
 #include <bit>
+#include <limits>
+#include <numeric>
 #include <span>
+#include <unordered_map>
 #include <vector>
 
 namespace hieron::mergekit {
@@ -156,5 +160,55 @@ void MersenneStream::jump(uint64_t words) {
     for (size_t i = 0; i < kWords; ++i) state_[i] ^= x[j + i];
   }
 }
+
+namespace {
+
+constexpr uint64_t kWideInteger = uint64_t{1} << 28;
+constexpr uint64_t kWidePermutation = std::numeric_limits<uint32_t>::max() / 20;
+
+uint64_t two_words(MersenneStream& stream) {
+  const uint64_t high = stream.word();
+  return high << 32 | stream.word();
+}
+
+// Number i goes to a place at or before its own, and what stood there to place i.
+std::vector<uint64_t> start_of_wide_permutation(uint64_t n, size_t count, MersenneStream& stream) {
+  std::vector<uint64_t> start(count);
+  for (uint64_t i = 0; i < n; ++i) {
+    const uint64_t place = two_words(stream) % (i + 1);
+    if (i < count) start[i] = start[place];
+    if (place < count) start[place] = i;
+  }
+  return start;
+}
+
+}  // namespace
+
+std::vector<uint64_t> random_integers(uint64_t n, size_t count, MersenneStream stream) {
+  std::vector<uint64_t> drawn(count);
+  std::ranges::generate(drawn,
+                        [&] { return (n < kWideInteger ? stream.word() : two_words(stream)) % n; });
+  return drawn;
+}
+
+uint64_t words_of_integers(uint64_t n, size_t count) {
+  return n < kWideInteger ? count : 2 * uint64_t{count};
+}
+
+// Each place is exchanged with one at or after it, so those before it stay as they are.
+std::vector<uint64_t> start_of_permutation(uint64_t n, size_t count, MersenneStream stream) {
+  if (n >= kWidePermutation) return start_of_wide_permutation(n, count, stream);
+  std::vector<uint64_t> start(count);
+  std::iota(start.begin(), start.end(), uint64_t{0});
+  std::unordered_map<uint64_t, uint64_t> beyond;  // the start, where it is not i at place i
+  for (uint64_t i = 0; i < count && i + 1 < n; ++i) {
+    const uint64_t place = i + stream.word() % (n - i);
+    std::swap(start[i],
+              place < count ? start[place] : beyond.try_emplace(place, place).first->second);
+  }
+  return start;
+}
+
+uint64_t words_of_permutation(uint64_t n) { return n < kWidePermutation ? n - 1 : 2 * n; }
 
 }  // namespace hieron::mergekit

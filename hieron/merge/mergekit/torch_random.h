@@ -5,6 +5,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 namespace hieron::mergekit {
 
@@ -28,5 +29,14 @@ class MersenneStream {
   std::array<uint32_t, 624> state_;  // the words before those of the stream, not yet tempered
   size_t next_ = 624;
 };
+
+// torch.randint(n, (count,)): a word each, for n from 2^28 on two, modulo n.
+std::vector<uint64_t> random_integers(uint64_t n, size_t count, MersenneStream stream);
+uint64_t words_of_integers(uint64_t n, size_t count);
+
+// torch.randperm(n)[:count], count <= n, without the rest: memory in proportion to count. It takes
+// time for count words, and for n from 214,748,364 on for all of them (1 s for that n).
+std::vector<uint64_t> start_of_permutation(uint64_t n, size_t count, MersenneStream stream);
+uint64_t words_of_permutation(uint64_t n);  // of the whole of it, n > 0
 
 }  // namespace hieron::mergekit

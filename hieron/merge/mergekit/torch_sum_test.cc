@@ -126,7 +126,7 @@ TEST(TorchSoftmax, ExponentialsAreGoodToOneUnitOfTheLastPlace) {
 TEST(TorchSoftmax, SharesAddUpToOne) {
   for (const size_t n : {1, 15, 16, 100}) {
     Values line = ramp(n);
-    softmax(line);
+    softmax(line, DType::kF32);
     double total = 0;
     for (float p : line) total += static_cast<double>(p);
     EXPECT_NEAR(total, 1, 1e-6) << n;

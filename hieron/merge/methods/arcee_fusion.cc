@@ -14,6 +14,8 @@
 #include <optional>
 
 #include "hieron/kernels/decode.h"
+#include "hieron/kernels/isa.h"
+#include "hieron/kernels/lanes.h"
 #include "hieron/kernels/softmax_divergence.h"
 #include "hieron/merge/methods/magnitude_order.h"
 #include "hieron/merge/methods/table.h"
@@ -23,6 +25,38 @@ namespace hieron {
 namespace {
 
 constexpr double kEpsilon = 1e-8;
+
+constexpr size_t kStrip = 512;  // elements worked on at once, in the first-level cache
+constexpr uint64_t kKeysAtOnce = 64 * kLeaf;  // between two visits to the counters
+
+// The scores, f32, of a strip.
+struct Scores {
+  HIERON_INLINE void operator()(const double* __restrict base, const double* __restrict model,
+                                const double* __restrict divergence, float* __restrict scores,
+                                size_t n) const {
+    for (size_t i = 0; i < n; ++i) {
+      scores[i] = static_cast<float>(std::fabs(model[i] - base[i]) * divergence[i]);
+    }
+  }
+};
+
+struct MagnitudeKeys {
+  HIERON_INLINE void operator()(const float* __restrict values, uint32_t* __restrict keys,
+                                size_t n) const {
+    for (size_t i = 0; i < n; ++i) keys[i] = std::bit_cast<uint32_t>(values[i]) & 0x7FFFFFFF;
+  }
+};
+
+struct DropSmall {
+  double threshold;
+  HIERON_INLINE void operator()(const double* __restrict base, const float* __restrict scores,
+                                double* __restrict model, size_t n) const {
+    for (size_t i = 0; i < n; ++i) {
+      const double score = std::fabs(scores[i]);
+      model[i] = choose(score >= threshold, model[i], base[i]);
+    }
+  }
+};
 
 size_t width(DType dtype) { return static_cast<size_t>(info(dtype).bits) / 8; }
 
@@ -41,10 +75,13 @@ class ArceeFusionWork final : public TensorWork {
 
   void look(const Piece& piece, WorkScratch& scratch) override {
     if (!measured_) return measure_rows(piece, scratch);
-    for (size_t first = 0; first < piece.count; first += kLeaf) {
-      const size_t n = std::min<size_t>(kLeaf, piece.count - first);
-      const auto [base, model] = read(piece, first, n, scratch);
-      find_keys(piece.first + first, base, model, scratch);
+    for (size_t first = 0; first < piece.count; first += kKeysAtOnce) {
+      const size_t n = std::min<size_t>(kKeysAtOnce, piece.count - first);
+      scratch.keys.resize(std::max(scratch.keys.size(), n));
+      for (size_t at = 0; at < n; at += kStrip) {
+        const Strip strip = score(piece, first + at, std::min(kStrip, n - at), scratch);
+        run(best_isa(), MagnitudeKeys{}, strip.scores, scratch.keys.data() + at, strip.count);
+      }
       order_.look(piece.first + first, std::span(scratch.keys).first(n), scratch);
     }
   }
@@ -64,14 +101,10 @@ class ArceeFusionWork final : public TensorWork {
   }
 
   void apply(const Piece& piece, std::byte* out, WorkScratch& scratch) const override {
-    for (size_t first = 0; first < piece.count; first += kLeaf) {
-      const size_t n = std::min<size_t>(kLeaf, piece.count - first);
-      const auto [base, model] = read(piece, first, n, scratch);
-      find_keys(piece.first + first, base, model, scratch);
-      for (size_t i = 0; i < n; ++i) {
-        if (!(std::bit_cast<float>(scratch.keys[i]) >= threshold_)) model[i] = base[i];
-      }
-      encode(out_, std::span<const double>(model), out + first * width(out_));
+    for (size_t first = 0; first < piece.count; first += kStrip) {
+      const Strip strip = score(piece, first, std::min(kStrip, piece.count - first), scratch);
+      run(best_isa(), DropSmall{threshold_}, strip.base, strip.scores, strip.model, strip.count);
+      encode(out_, std::span<const double>(strip.model, strip.count), out + first * width(out_));
     }
   }
 
@@ -105,13 +138,27 @@ class ArceeFusionWork final : public TensorWork {
     }
   }
 
-  void find_keys(uint64_t first, std::span<const double> base, std::span<const double> model,
-                 WorkScratch& scratch) const {
-    scratch.keys.resize(std::max(scratch.keys.size(), base.size()));
-    for (size_t i = 0; i < base.size(); ++i) {
-      const double score = std::fabs(model[i] - base[i]) * divergences_[(first + i) / row_];
-      scratch.keys[i] = magnitude_key(static_cast<float>(score));
+  struct Strip {
+    const double* base;
+    double* model;
+    const float* scores;
+    size_t count;
+  };
+  Strip score(const Piece& piece, size_t first, size_t n, WorkScratch& scratch) const {
+    scratch.f64.resize(std::max(scratch.f64.size(), 3 * n));
+    scratch.f32.resize(std::max(scratch.f32.size(), n));
+    const auto [base, model] = read(piece, first, n, scratch);
+    double* divergence = scratch.f64.data() + 2 * n;
+    for (size_t i = 0; i < n;) {
+      const uint64_t element = piece.first + first + i;
+      const size_t same = std::min<uint64_t>(row_ - element % row_, n - i);
+      std::fill_n(divergence + i, same, divergences_[element / row_]);
+      i += same;
     }
+    run(best_isa(), Scores{}, static_cast<const double*>(base.data()),
+        static_cast<const double*>(model.data()), static_cast<const double*>(divergence),
+        scratch.f32.data(), n);
+    return {base.data(), model.data(), scratch.f32.data(), n};
   }
 
   const DType out_;

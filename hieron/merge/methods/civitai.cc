@@ -8,7 +8,10 @@
 // A and B are the models in the recipe's order, C is base_model.
 #include <array>
 #include <cmath>
+#include <limits>
 
+#include "hieron/kernels/isa.h"
+#include "hieron/kernels/lanes.h"
 #include "hieron/merge/methods/blend_work.h"
 #include "hieron/merge/methods/delta_arrays.h"
 #include "hieron/merge/methods/table.h"
@@ -45,27 +48,60 @@ std::unique_ptr<TensorWork> start_add_difference(const TensorTask& task) {
                                      task.out, std::vector<size_t>{a, b, c});
 }
 
+constexpr double kDoubt = 0x1p-40;  // of the sums below, in units of what went into them
+
+// 1.8·α·|B − A| / (|B − A| + |B − C|)
+HIERON_INLINE double share_of_change(double alpha, double a, double b, double c) {
+  const double ba = std::fabs(b - a), bc = std::fabs(b - c);
+  return choose(ba == 0, 0.0, 1.8 * alpha * ba / (ba + bc));
+}
+
+// The ends of an interval that holds A + share·(B − C); of an element that no model changes, C.
+struct EncloseTrained {
+  double alpha;
+  HIERON_INLINE void operator()(const double* __restrict a, const double* __restrict b,
+                                const double* __restrict c, double* __restrict low,
+                                double* __restrict high, size_t n) const {
+    for (size_t i = 0; i < n; ++i) {
+      const double change = share_of_change(alpha, a[i], b[i], c[i]) * (b[i] - c[i]);
+      const double value = a[i] + change;
+      const double doubt = (std::fabs(a[i]) + std::fabs(change)) * kDoubt;
+      const bool none = (a[i] == c[i]) & (change == 0);
+      const bool known = (value != 0) & (std::fabs(value) < std::numeric_limits<double>::max());
+      low[i] = choose(none, c[i], choose(known, value - doubt, -1.0));
+      high[i] = choose(none, c[i], choose(known, value + doubt, 1.0));
+    }
+  }
+};
+
 class TrainDifferenceWork final : public TensorWork {
  public:
   explicit TrainDifferenceWork(const TensorTask& task)
       : out_(task.out), base_(*task.base), alpha_(alpha_of(task)) {}
 
   void apply(const Piece& piece, std::byte* out, WorkScratch& scratch) const override {
+    DeltaArrays arrays(piece, base_, scratch);
     const size_t width = static_cast<size_t>(info(out_).bits) / 8;
-    for (size_t first = 0; first < piece.count; first += kLeaf) {
-      const size_t n = std::min<size_t>(kLeaf, piece.count - first);
-      DeltaArrays arrays(piece, base_, first, n, scratch);
-      for (size_t i = 0; i < n; ++i) {
-        const double ba = std::fabs(arrays.value(1)[i] - arrays.value(0)[i]);
-        const double bc = std::fabs(arrays.difference(1, i));
-        arrays.coefficient(0, i) = 1;
-        arrays.coefficient(1, i) = ba == 0 ? 0 : 1.8 * alpha_ * ba / (ba + bc);
-      }
-      arrays.round(false, out_, out + first * width);
+    for (size_t first = 0; first < piece.count; first += kStrip) {
+      arrays.read(first, std::min(kStrip, piece.count - first));
+      round(arrays, out + first * width);
     }
   }
 
  private:
+  void round(DeltaArrays& arrays, std::byte* out) const {
+    const double *a = arrays.value(0), *b = arrays.value(1), *c = arrays.base();
+    const bool enclosed = arrays.can_enclose(out_) && std::isfinite(alpha_);
+    if (enclosed) {
+      run(best_isa(), EncloseTrained{alpha_}, a, b, c, arrays.low(), arrays.high(), arrays.count());
+    }
+    arrays.round(enclosed, false, out_, out,
+                 [&](size_t i, std::span<double> coefficients, std::span<double>) {
+                   coefficients[0] = 1;
+                   coefficients[1] = share_of_change(alpha_, a[i], b[i], c[i]);
+                 });
+  }
+
   const DType out_;
   const size_t base_;
   const double alpha_;

@@ -1,12 +1,15 @@
 #include "hieron/merge/methods/delta_arrays.h"
 
 #include <algorithm>
+#include <cstring>
 #include <numeric>
 
 #include "hieron/kernels/decode.h"
 
 namespace hieron {
 namespace {
+
+constexpr size_t kCompared = 32;  // elements at a time: few strips have more than a few in doubt
 
 size_t width(DType dtype) { return static_cast<size_t>(info(dtype).bits) / 8; }
 
@@ -48,10 +51,15 @@ std::span<const uint32_t> DeltaArrays::store_enclosed(DType out_dtype, std::byte
   auto* upper = reinterpret_cast<std::byte*>(low_);
   encode(out_dtype, std::span<const double>(high_, count_), upper);
   if (std::equal(out, out + count_ * width(out_dtype), upper)) return {};
+  const size_t step = width(out_dtype);
   size_t open = 0;
-  for (size_t i = 0; i < count_; ++i) {
-    open_[open] = static_cast<uint32_t>(i);
-    open += load_bits(out_dtype, out, i) != load_bits(out_dtype, upper, i);
+  for (size_t at = 0; at < count_; at += kCompared) {
+    const size_t n = std::min(kCompared, count_ - at);
+    if (std::memcmp(out + at * step, upper + at * step, n * step) == 0) continue;
+    for (size_t i = at; i < at + n; ++i) {
+      open_[open] = static_cast<uint32_t>(i);
+      open += load_bits(out_dtype, out, i) != load_bits(out_dtype, upper, i);
+    }
   }
   return std::span(open_).first(open);
 }
@@ -76,9 +84,10 @@ void DeltaArrays::round_gathered(std::span<const uint32_t> elements, bool divide
       coefficients(open_coefficients_.begin(), open_coefficients_.end()),
       weights(open_weights_.begin(), open_weights_.end());
   auto* rounded = reinterpret_cast<std::byte*>(high_);
-  round_delta({open_base_, values, coefficients,
-               divided ? std::span<const double* const>(weights) : std::span<const double* const>()},
-              out_dtype, rounded, elements.size(), scratch_.blend.f64);
+  round_delta(
+      {open_base_, values, coefficients,
+       divided ? std::span<const double* const>(weights) : std::span<const double* const>()},
+      out_dtype, rounded, elements.size(), scratch_.blend.f64);
   for (size_t j = 0; j < elements.size(); ++j) {
     store_bits(out_dtype, out, elements[j], load_bits(out_dtype, rounded, j));
   }

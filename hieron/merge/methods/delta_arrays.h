@@ -2,6 +2,7 @@
 // elements by a vector loop that encloses the sum, the few in doubt by round_delta.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>

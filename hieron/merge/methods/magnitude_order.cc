@@ -1,10 +1,12 @@
 #include "hieron/merge/methods/magnitude_order.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
+#include <cstring>
 #include <functional>
-#include <map>
 
+#include "hieron/kernels/isa.h"
 #include "hieron/walk/walk.h"
 
 namespace hieron {
@@ -13,6 +15,40 @@ namespace {
 constexpr uint64_t kSmall = 1 << 16;  // elements that are simply kept
 constexpr int kBinShift = 15;         // a key has 31 bits: 65,536 bins
 constexpr size_t kBins = size_t{1} << (31 - kBinShift);
+// Fewer keys are counted where all are; for more, a table of their own pays.
+constexpr size_t kFewKeys = kBins / 4;
+
+// flags[i] = 1 where a key is in the bin, else as it was.
+struct FlagBin {
+  HIERON_INLINE void operator()(const uint32_t* keys, uint32_t bin, uint8_t* __restrict flags,
+                                size_t n) const {
+    for (size_t i = 0; i < n; ++i) flags[i] |= keys[i] >> kBinShift == bin;
+  }
+};
+
+uint64_t eight_flags(const uint8_t* flags) {
+  uint64_t all;
+  std::memcpy(&all, flags, sizeof all);
+  return all;
+}
+
+// Keys have 31 bits, so that signed comparisons, which all vector units have, do.
+struct FlagFrom {
+  HIERON_INLINE void operator()(const uint32_t* keys, int32_t least, uint8_t* __restrict flags,
+                                size_t n) const {
+    for (size_t i = 0; i < n; ++i) flags[i] = static_cast<int32_t>(keys[i]) >= least;
+  }
+};
+
+// Of equal keys only so many as lie before the border.
+void flag_at_border(std::span<const uint32_t> keys, uint32_t border, uint64_t within,
+                    uint8_t* flags) {
+  uint64_t equal = 0;
+  for (size_t i = 0; i < keys.size(); ++i) {
+    flags[i] = keys[i] > border || (keys[i] == border && equal < within);
+    equal += keys[i] == border;
+  }
+}
 
 }  // namespace
 
@@ -103,35 +139,58 @@ void MagnitudeOrder::settle_kept() {
 }
 
 void MagnitudeOrder::count_bins(std::span<const uint32_t> keys, WorkScratch& scratch) {
+  if (keys.size() <= kFewKeys) {
+    const std::lock_guard lock(mutex_);
+    for (uint32_t key : keys) ++bins_[key >> kBinShift];
+    return;
+  }
   scratch.u32.assign(kBins, 0);
-  for (uint32_t key : keys) ++scratch.u32[key >> kBinShift];
+  uint32_t* bins = scratch.u32.data();
+  for (uint32_t key : keys) ++bins[key >> kBinShift];
   const std::lock_guard lock(mutex_);
-  for (size_t b = 0; b < kBins; ++b) bins_[b] += scratch.u32[b];
+  for (size_t b = 0; b < kBins; ++b) bins_[b] += bins[b];
 }
 
 void MagnitudeOrder::choose_bins() {
-  wanted_.assign(kBins, 0);
   for (const Border& border : borders_) {
     if (trivial(border)) continue;
     uint64_t above = 0;
     size_t bin = kBins;
     while (above < border.position) above += bins_[--bin];
-    wanted_[bin] = 1;
+    wanted_.push_back(static_cast<uint32_t>(bin));
   }
+  std::ranges::sort(wanted_);
+  const auto repeated = std::ranges::unique(wanted_);
+  wanted_.erase(repeated.begin(), repeated.end());
+}
+
+// The keys of a leaf that are in wanted bins, ascending.
+std::span<const uint32_t> MagnitudeOrder::wanted_keys(std::span<const uint32_t> leaf,
+                                                      WorkScratch& scratch) const {
+  std::array<uint8_t, kLeaf> flags{};
+  for (uint32_t bin : wanted_) {
+    run(best_isa(), FlagBin{}, leaf.data(), bin, flags.data(), leaf.size());
+  }
+  scratch.u32.resize(std::max<size_t>(scratch.u32.size(), kLeaf));
+  size_t found = 0;
+  for (size_t first = 0; first < leaf.size(); first += sizeof(uint64_t)) {
+    if (eight_flags(&flags[first]) == 0) continue;
+    for (size_t i = first; i < std::min(first + sizeof(uint64_t), leaf.size()); ++i) {
+      scratch.u32[found] = leaf[i];
+      found += flags[i];
+    }
+  }
+  std::sort(scratch.u32.begin(), scratch.u32.begin() + static_cast<ptrdiff_t>(found));
+  return std::span(scratch.u32).first(found);
 }
 
 void MagnitudeOrder::count_leaves(uint64_t first, std::span<const uint32_t> keys,
                                   WorkScratch& scratch) {
   std::vector<Counted> found;
   for (size_t at = 0; at < keys.size(); at += kLeaf) {
+    const uint64_t number = (first + at) / kLeaf;
     const auto leaf = keys.subspan(at, std::min<size_t>(kLeaf, keys.size() - at));
-    scratch.u32.clear();
-    for (uint32_t key : leaf) {
-      if (wanted_[key >> kBinShift]) scratch.u32.push_back(key);
-    }
-    std::ranges::sort(scratch.u32);
-    for (uint32_t key : scratch.u32) {
-      const uint64_t number = (first + at) / kLeaf;
+    for (uint32_t key : wanted_keys(leaf, scratch)) {
       if (found.empty() || found.back().leaf != number || found.back().key != key) {
         found.push_back({number, key, 0});
       }
@@ -165,27 +224,26 @@ void MagnitudeOrder::settle_counted() {
   wanted_ = {};
 }
 
+std::optional<uint32_t> MagnitudeOrder::least_before(size_t j, uint64_t leaf) const {
+  const Border& border = borders_[j];
+  if (trivial(border)) return UINT32_MAX;
+  if (leaf == border.leaf) return std::nullopt;
+  return border.key + (leaf < border.leaf ? 0 : 1);
+}
+
 void MagnitudeOrder::before(size_t j, uint64_t first, std::span<const uint32_t> keys,
                             uint8_t* flags) const {
   const Border& border = borders_[j];
-  if (trivial(border)) {
-    std::fill_n(flags, keys.size(), uint8_t{0});
-    return;
-  }
   for (size_t at = 0; at < keys.size(); at += kLeaf) {
-    const size_t n = std::min<size_t>(kLeaf, keys.size() - at);
-    const uint64_t leaf = (first + at) / kLeaf;
-    const uint32_t* k = keys.data() + at;
-    uint8_t* f = flags + at;
-    if (leaf != border.leaf) {
-      const uint32_t least = border.key + (leaf < border.leaf ? 0 : 1);
-      for (size_t i = 0; i < n; ++i) f[i] = k[i] >= least;
-      continue;
-    }
-    uint64_t equal = 0;
-    for (size_t i = 0; i < n; ++i) {
-      f[i] = k[i] > border.key || (k[i] == border.key && equal < border.within);
-      equal += k[i] == border.key;
+    const auto leaf = keys.subspan(at, std::min<size_t>(kLeaf, keys.size() - at));
+    const auto least = least_before(j, (first + at) / kLeaf);
+    if (!least) {
+      flag_at_border(leaf, border.key, border.within, flags + at);
+    } else if (*least > INT32_MAX) {
+      std::fill_n(flags + at, leaf.size(), uint8_t{0});
+    } else {
+      run(best_isa(), FlagFrom{}, leaf.data(), static_cast<int32_t>(*least), flags + at,
+          leaf.size());
     }
   }
 }

@@ -34,6 +34,10 @@ class MagnitudeOrder {
   // flags[i] = 1 where element first + i lies before border j, else 0. Whole leaves, as above.
   void before(size_t j, uint64_t first, std::span<const uint32_t> keys, uint8_t* flags) const;
 
+  // The least key that lies before border j, in leaves where that is for the key alone to say: in
+  // all but one. (UINT32_MAX, which no key reaches, if nothing lies before it.)
+  std::optional<uint32_t> least_before(size_t j, uint64_t leaf) const;
+
   // The key at border j: of the last element before it. (A quantile, when that is all one needs.)
   uint32_t key_at(size_t j) const { return borders_[j].key; }
 
@@ -57,6 +61,7 @@ class MagnitudeOrder {
   static bool trivial(const Border& border) { return border.position == 0; }
   void keep(uint64_t first, std::span<const uint32_t> keys);
   void count_bins(std::span<const uint32_t> keys, WorkScratch& scratch);
+  std::span<const uint32_t> wanted_keys(std::span<const uint32_t> leaf, WorkScratch& scratch) const;
   void count_leaves(uint64_t first, std::span<const uint32_t> keys, WorkScratch& scratch);
   void settle_kept();
   void choose_bins();
@@ -69,7 +74,7 @@ class MagnitudeOrder {
   std::vector<Border> borders_;
   std::vector<uint32_t> kept_;
   std::vector<uint64_t> bins_;
-  std::vector<uint8_t> wanted_;  // by bin: does a border lie in it?
+  std::vector<uint32_t> wanted_;  // the bins in which borders lie, ascending
   std::vector<Counted> counted_;
   std::mutex mutex_;
 };

@@ -9,11 +9,13 @@
 #include <array>
 #include <bit>
 #include <cmath>
+#include <limits>
 
 #include "hieron/kernels/decode.h"
+#include "hieron/kernels/isa.h"
+#include "hieron/kernels/lanes.h"
 #include "hieron/kernels/tracked_sum.h"
 #include "hieron/merge/methods/table.h"
-#include "hieron/walk/walk.h"
 
 namespace hieron {
 namespace {
@@ -22,13 +24,31 @@ constexpr std::array<ParameterInfo, 1> kParameters{{
     {"t", ParameterType::kNumber, false, true, std::nullopt, "how far a weight may move"},
 }};
 
+constexpr size_t kStrip = 512;  // elements worked on at once, in the first-level cache
+
 // a + b, rounded to odd where it is not exact: whatever it is rounded to next is then rounded once.
-double add_to_odd(double a, double b) {
+HIERON_INLINE double add_to_odd(double a, double b) {
   double error;
   const double sum = two_sum(a, b, error);
-  if (error == 0 || !std::isfinite(sum) || (std::bit_cast<uint64_t>(sum) & 1) != 0) return sum;
-  return std::nextafter(sum, error > 0 ? INFINITY : -INFINITY);
+  const uint64_t bits = std::bit_cast<uint64_t>(sum);
+  const bool moves =
+      (error != 0) & (std::fabs(sum) <= std::numeric_limits<double>::max()) & ((bits & 1) == 0);
+  // The neighbour on the side of the error: away from zero where it has the sign of the sum.
+  const uint64_t inwards = (bits ^ std::bit_cast<uint64_t>(error)) >> 63;
+  return choose(moves, std::bit_cast<double>(bits + 1 - 2 * inwards), sum);
 }
+
+struct MoveTowards {
+  double t;
+  HIERON_INLINE void operator()(const double* __restrict base, double* __restrict model,
+                                size_t n) const {
+    for (size_t i = 0; i < n; ++i) {
+      const double d = model[i] - base[i];
+      const double moved = add_to_odd(base[i], std::copysign(t, d));
+      model[i] = choose(std::fabs(d) <= t, model[i], moved);
+    }
+  }
+};
 
 class NearswapWork final : public TensorWork {
  public:
@@ -38,16 +58,13 @@ class NearswapWork final : public TensorWork {
   void apply(const Piece& piece, std::byte* out, WorkScratch& scratch) const override {
     const Operand &b = piece.operands[base_], &x = piece.operands[1 - base_];
     const auto width = [](DType dtype) { return static_cast<size_t>(info(dtype).bits) / 8; };
-    scratch.f64.resize(std::max<size_t>(scratch.f64.size(), 2 * kLeaf));
-    for (size_t first = 0; first < piece.count; first += kLeaf) {
-      const size_t n = std::min<size_t>(kLeaf, piece.count - first);
-      const std::span<double> base(scratch.f64.data(), n), model(scratch.f64.data() + kLeaf, n);
+    scratch.f64.resize(std::max<size_t>(scratch.f64.size(), 2 * kStrip));
+    for (size_t first = 0; first < piece.count; first += kStrip) {
+      const size_t n = std::min<size_t>(kStrip, piece.count - first);
+      const std::span<double> base(scratch.f64.data(), n), model(scratch.f64.data() + kStrip, n);
       decode(b.dtype, b.data + first * width(b.dtype), base);
       decode(x.dtype, x.data + first * width(x.dtype), model);
-      for (size_t i = 0; i < n; ++i) {
-        const double d = model[i] - base[i];
-        if (!(std::fabs(d) <= t_)) model[i] = add_to_odd(base[i], std::copysign(t_, d));
-      }
+      run(best_isa(), MoveTowards{t_}, static_cast<const double*>(base.data()), model.data(), n);
       encode(out_, std::span<const double>(model), out + first * width(out_));
     }
   }

@@ -3,12 +3,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
+#include <bit>
+#include <utility>
+
+#include "hieron/kernels/isa.h"
+#include "hieron/kernels/random_words.h"
 
 namespace hieron {
 namespace {
-
-constexpr size_t kShortRow = 512;  // sorted by comparison; longer rows by digits
 
 Seed seed_of(uint64_t number) {
   Seed seed;
@@ -18,20 +20,152 @@ Seed seed_of(uint64_t number) {
   return seed;
 }
 
-// u32 words below this are kept.
+// A word below this is kept.
 uint64_t border(double probability) {
   return static_cast<uint64_t>(std::clamp(probability, 0.0, 1.0) * 0x1p32);
 }
 
-// One pass of a counting sort by eleven bits of the key, ascending, stable.
-void sort_digit(std::span<const uint64_t> in, std::span<uint64_t> out, int shift) {
-  constexpr size_t kDigits = 2048;
-  std::array<uint32_t, kDigits> place{};
-  for (uint64_t v : in) ++place[v >> shift & (kDigits - 1)];
-  uint32_t sum = 0;
-  for (uint32_t& p : place) sum += std::exchange(p, sum);
-  for (uint64_t v : in) out[place[v >> shift & (kDigits - 1)]++] = v;
+struct Below {
+  HIERON_INLINE void operator()(const uint32_t* words, uint32_t border, uint8_t* __restrict keep,
+                                size_t n) const {
+    for (size_t i = 0; i < n; ++i) keep[i] = words[i] < border;
+  }
+};
+
+// The probability with which an element is kept grows by `step` from rank to rank.
+struct Chances {
+  Chances(double density, double epsilon, size_t n)
+      : least(n > 1 ? density - epsilon : density),
+        step(n > 1 ? 2 * epsilon / static_cast<double>(n - 1) : 0) {}
+
+  // word < floor(p·2^32), without the floor: whole numbers are below it when the next is at most
+  // p·2^32.
+  HIERON_INLINE bool keeps(uint32_t word, uint32_t rank) const {
+    return static_cast<double>(word) + 1 <= (least + step * static_cast<double>(rank)) * 0x1p32;
+  }
+
+  double least, step;
+};
+
+struct KeepByRank {
+  Chances chances;
+  HIERON_INLINE void operator()(const uint32_t* words, const uint32_t* ranks,
+                                uint8_t* __restrict keep, size_t n) const {
+    for (size_t i = 0; i < n; ++i) keep[i] = chances.keeps(words[i], ranks[i]);
+  }
+};
+
+// How many elements of a row are of lower rank than element i: smaller keys, and equal ones that
+// come later.
+struct CountBelow {
+  HIERON_INLINE void operator()(const uint32_t* keys, uint32_t at, uint32_t* rank, size_t n) const {
+    const auto key = static_cast<int32_t>(keys[at]);
+    uint32_t count = 0;
+    for (size_t i = 0; i < n; ++i) count += static_cast<int32_t>(keys[i]) < key;
+    for (size_t i = at + 1; i < n; ++i) count += static_cast<int32_t>(keys[i]) == key;
+    *rank = count;
+  }
+};
+
+// Bins of keys, ascending: one for zeros, one for keys more than sixteen binades below the largest
+// of the row, and about as many for the others as the row is long.
+class RankBins {
+ public:
+  explicit RankBins(std::span<const uint32_t> keys) {
+    const int bits = std::clamp(static_cast<int>(std::bit_width(keys.size())), 8, 16);
+    spread_ = uint32_t{1} << bits;
+    shift_ = 23 - (bits - 4);
+    const uint32_t top = *std::ranges::max_element(keys) >> shift_;
+    low_ = top - std::min(top, spread_);
+  }
+
+  size_t count() const { return spread_ + 2; }
+  uint32_t of(uint32_t key) const {
+    const uint32_t place = key >> shift_;
+    return place <= low_ ? key != 0 : place - low_ + 1;
+  }
+  // May the key's bin hold others that differ from it?
+  bool may_mix(uint32_t key) const {
+    const uint32_t rest = key & ((uint32_t{1} << shift_) - 1);
+    return key != 0 && (rest != 0 || key >> shift_ <= low_);
+  }
+
+ private:
+  int shift_;
+  uint32_t spread_, low_;
+};
+
+// ranks[i] by sorting: smaller keys first, of equal ones the higher index.
+void sort_ranks(std::span<const uint32_t> keys, std::span<uint32_t> ranks,
+                std::vector<uint64_t>& order) {
+  const size_t n = keys.size();
+  order.resize(std::max(order.size(), n));
+  for (size_t i = 0; i < n; ++i) order[i] = uint64_t{keys[i]} << 32 | (UINT32_MAX - i);
+  std::sort(order.begin(), order.begin() + static_cast<ptrdiff_t>(n));
+  for (size_t r = 0; r < n; ++r) {
+    ranks[UINT32_MAX - static_cast<uint32_t>(order[r])] = static_cast<uint32_t>(r);
+  }
 }
+
+// The ranks of a row by counting, which is exact in bins of equal keys. Mixed ones hand out the
+// right ranks in another order; where it matters for the mask, an element's own is counted out.
+class RowRanks {
+ public:
+  RowRanks(std::span<const uint32_t> keys, const Chances& chances, WorkScratch& scratch)
+      : keys_(keys), chances_(chances), scratch_(scratch), bins_(keys) {
+    const size_t n = keys.size();
+    scratch.u32.resize(std::max(scratch.u32.size(), 2 * n + 2 * bins_.count()));
+    words_ = scratch.u32.data();
+    ranks_ = words_ + n;
+    ends_ = ranks_ + n;
+    mixed_ = ends_ + bins_.count();
+  }
+
+  // Where the row's random words go.
+  std::span<uint32_t> words() { return {words_, keys_.size()}; }
+
+  std::span<const uint32_t> find() {
+    std::fill_n(ends_, 2 * bins_.count(), 0u);
+    bool any_mixed = false;
+    for (uint32_t key : keys_) {
+      const uint32_t bin = bins_.of(key);
+      ++ends_[bin];
+      if (!bins_.may_mix(key)) continue;
+      mixed_[bin] = 1;
+      any_mixed = true;
+    }
+    uint32_t sum = 0;
+    for (size_t bin = 0; bin < bins_.count(); ++bin) sum += std::exchange(ends_[bin], sum);
+    for (size_t i = keys_.size(); i-- > 0;) ranks_[i] = ends_[bins_.of(keys_[i])]++;
+    if (any_mixed) settle_mixed();
+    return {ranks_, keys_.size()};
+  }
+
+ private:
+  static constexpr size_t kMostCounted = 64;  // by a scan of the row each; for more, it is sorted
+
+  void settle_mixed() {
+    size_t counted = 0;
+    for (uint32_t i = 0; i < keys_.size(); ++i) {
+      const uint32_t bin = bins_.of(keys_[i]);
+      if (mixed_[bin] == 0) continue;
+      const uint32_t first = bin > 0 ? ends_[bin - 1] : 0, last = ends_[bin] - 1;
+      if (chances_.keeps(words_[i], first) == chances_.keeps(words_[i], last)) continue;
+      if (++counted > kMostCounted) {
+        return sort_ranks(keys_, {ranks_, keys_.size()}, scratch_.u64);
+      }
+      run(best_isa(), CountBelow{}, keys_.data(), i, &ranks_[i], keys_.size());
+    }
+  }
+
+  const std::span<const uint32_t> keys_;
+  const Chances& chances_;
+  WorkScratch& scratch_;
+  const RankBins bins_;
+  uint32_t *words_, *ranks_;
+  uint32_t* ends_;   // by bin: where its ranks end, once all are given
+  uint32_t* mixed_;  // by bin: may its keys differ?
+};
 
 }  // namespace
 
@@ -41,34 +175,27 @@ RandomMask::RandomMask(uint64_t seed, std::string_view tensor, size_t input)
 void RandomMask::choose(uint64_t first, double density, std::span<uint8_t> keep,
                         WorkScratch& scratch) const {
   scratch.u32.resize(std::max(scratch.u32.size(), keep.size()));
-  prf_.fill(first, std::span(scratch.u32).first(keep.size()));
+  const std::span<uint32_t> words(scratch.u32.data(), keep.size());
   const uint64_t below = border(density);
-  for (size_t i = 0; i < keep.size(); ++i) keep[i] = scratch.u32[i] < below;
+  if (below > UINT32_MAX) {
+    std::ranges::fill(keep, uint8_t{1});
+    return;
+  }
+  random_words(prf_, first, words);
+  run(best_isa(), Below{}, static_cast<const uint32_t*>(words.data()), static_cast<uint32_t>(below),
+      keep.data(), keep.size());
 }
 
 void RandomMask::choose_ranked(uint64_t first, std::span<const uint32_t> keys, double density,
                                double epsilon, uint8_t* keep, WorkScratch& scratch) const {
-  const size_t n = keys.size();
-  scratch.u64.resize(std::max(scratch.u64.size(), 2 * n));
-  std::span<uint64_t> order(scratch.u64.data(), n), other(scratch.u64.data() + n, n);
-  // Ascending; the higher index first among equals.
-  for (size_t i = 0; i < n; ++i) order[i] = uint64_t{keys[n - 1 - i]} << 32 | (n - 1 - i);
-  if (n < kShortRow) {
-    std::ranges::sort(order, {}, [](uint64_t v) { return v ^ 0xFFFFFFFF; });
-  } else {
-    for (int shift = 32; shift < 64; shift += 11) {
-      sort_digit(order, other, shift);
-      std::swap(order, other);
-    }
-  }
-  scratch.u32.resize(std::max(scratch.u32.size(), n));
-  prf_.fill(first, std::span(scratch.u32).first(n));
-  const double step = n > 1 ? 2 * epsilon / static_cast<double>(n - 1) : 0;
-  const double least = n > 1 ? density - epsilon : density;
-  for (size_t rank = 0; rank < n; ++rank) {
-    const auto i = static_cast<uint32_t>(order[rank]);
-    keep[i] = scratch.u32[i] < border(least + step * static_cast<double>(rank));
-  }
+  if (keys.empty()) return;
+  const Chances chances(density, epsilon, keys.size());
+  RowRanks row(keys, chances, scratch);
+  const std::span<uint32_t> words = row.words();
+  random_words(prf_, first, words);
+  const std::span<const uint32_t> ranks = row.find();
+  run(best_isa(), KeepByRank{chances}, static_cast<const uint32_t*>(words.data()), ranks.data(),
+      keep, keys.size());
 }
 
 }  // namespace hieron

@@ -75,36 +75,37 @@ struct AddEnergy {
   }
 };
 
-// The ends of an interval that holds b + Σ w·d / Σ w over the models of the elected sign. Across
-// zero where f64 cannot tell the sign.
+// The ends of an interval that holds b + Σ w·d / Σ w over the models of the elected sign, which is
+// that of Σ x − models·b. Across zero where f64 has no exact Σ x.
 template <size_t kModels>
 struct EncloseElected {
   HIERON_INLINE void operator()(Differences<kModels> d, const double* __restrict weights,
                                 const uint8_t* __restrict selected, double* __restrict low,
                                 double* __restrict high, size_t n) const {
+    const auto models = static_cast<double>(d.models());
     for (size_t i = 0; i < n; ++i) {
-      double sum = 0, size = 0, lost = 0;
-      for (size_t m = 0; m < d.models(); ++m) {
-        double error, other;
-        const double change = two_sum(d.values[m][i], -d.base[i], error);
-        sum = two_sum(sum, change, other);
-        size += std::fabs(change);
-        lost += std::fabs(error) + std::fabs(other);
+      const double base = d.base[i];
+      double sum = d.values[0][i], lost = 0;
+      for (size_t m = 1; m < d.models(); ++m) {
+        double error;
+        sum = two_sum(sum, d.values[m][i], error);
+        lost += std::fabs(error);
       }
-      const bool told =
-          (selected[i] == 0) | (std::fabs(sum) > size * kDoubt) | (size == 0) | (lost == 0);
+      const bool positive = sum >= models * base, merges = selected[i] != 0;
       double change = 0, divisor = 0;
       for (size_t m = 0; m < d.models(); ++m) {
-        const double towards = choose(sum >= 0, d(m, i), -d(m, i));
-        const double w = choose((selected[i] != 0) & (towards > 0), weights[m], 0.0);
-        change += w * d(m, i);
+        const double x = d.values[m][i];
+        const bool stays = merges & ((positive & (x > base)) | (!positive & (x < base)));
+        const double w = choose(stays, weights[m], 0.0);
+        change += w * (x - base);
         divisor += w;
       }
-      change /= choose(divisor == 0, 1.0, divisor);
-      const double base = d.base[i], value = base + change;
+      const bool none = divisor == 0, told = !merges | (lost == 0);
+      change /= choose(none, 1.0, divisor);
+      const double value = base + change;
       const double doubt = (std::fabs(base) + std::fabs(change)) * kDoubt;
-      low[i] = choose(told, choose(divisor == 0, base, value - doubt), -1.0);
-      high[i] = choose(told, choose(divisor == 0, base, value + doubt), 1.0);
+      low[i] = choose(told, choose(none, base, value - doubt), -1.0);
+      high[i] = choose(told, choose(none, base, value + doubt), 1.0);
     }
   }
 };

@@ -1,0 +1,241 @@
+#include "hieron/kernels/changes.h"
+
+#include <algorithm>
+#include <bit>
+#include <cassert>
+#include <cmath>
+#include <cstring>
+#include <type_traits>
+
+#include "hieron/kernels/decode.h"
+#include "hieron/kernels/isa.h"
+#include "hieron/kernels/lanes.h"
+
+namespace hieron {
+namespace {
+
+// More than the roundings of the sums below, in units of the magnitudes that went into them.
+constexpr double kDoubt = 0x1p-40;
+// A divisor that is a smaller part of its weights has lost too many digits to cancellation.
+constexpr double kLeastShare = 0x1p-8;
+// Coefficients outside of this range could leave the range of f64 with the changes of f32 inputs.
+constexpr double kLeastCoefficient = 0x1p-600, kMostCoefficient = 0x1p600;
+
+// The f32 difference of two f32 is the exact one rounded once; so is, since 53 >= 2·24 + 2, the f64
+// difference rounded to f32.
+HIERON_INLINE uint32_t key_of(float x, float base) {
+  return std::bit_cast<uint32_t>(x - base) & 0x7FFFFFFF;
+}
+
+HIERON_INLINE float choose_bits(uint32_t mask, float a, float b) {
+  return std::bit_cast<float>((std::bit_cast<uint32_t>(a) & mask) |
+                              (std::bit_cast<uint32_t>(b) & ~mask));
+}
+
+struct Keys {
+  HIERON_INLINE void operator()(const float* x, const float* base, uint32_t* __restrict keys,
+                                size_t n) const {
+    for (size_t i = 0; i < n; ++i) keys[i] = key_of(x[i], base[i]);
+  }
+};
+
+// Keys have 31 bits, so that signed comparisons, which all vector units have, do.
+struct KeepBetween {
+  int32_t least, below;
+  HIERON_INLINE void operator()(const float* x, const float* base, float* kept, size_t n) const {
+#pragma GCC ivdep
+    for (size_t i = 0; i < n; ++i) {
+      const auto key = static_cast<int32_t>(key_of(x[i], base[i]));
+      const bool keep = (key >= least) & (key < below);
+      kept[i] = choose_bits(0u - static_cast<uint32_t>(keep), x[i], base[i]);
+    }
+  }
+};
+
+struct KeepFlagged {
+  HIERON_INLINE void operator()(const uint8_t* flags, const float* x, const float* base,
+                                float* kept, size_t n) const {
+#pragma GCC ivdep
+    for (size_t i = 0; i < n; ++i) kept[i] = choose_bits(0u - flags[i], x[i], base[i]);
+  }
+};
+
+struct AddAbsolute {
+  HIERON_INLINE void operator()(const float* x, const float* base, size_t n, double* lanes) const {
+    std::array<double, 8> sum;
+    std::memcpy(sum.data(), lanes, sizeof sum);
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+      for (size_t lane = 0; lane < 8; ++lane) {
+        sum[lane] += std::fabs(double{x[i + lane]} - double{base[i + lane]});
+      }
+    }
+    for (size_t lane = 0; i < n; ++i, ++lane)
+      sum[lane] += std::fabs(double{x[i]} - double{base[i]});
+    std::memcpy(lanes, sum.data(), sizeof sum);
+  }
+};
+
+struct Constants {
+  std::array<double, kMostChangedModels> c, l, w;
+  double least_divisor;
+  double widen, least_widen;  // by how much more than the doubt: what rounding to f32 may take
+};
+
+// low and high: f32 with the exact value between them, or -1 and 1 if f64 cannot tell who stays or
+// what the divisor is.
+template <size_t kModels, bool kElect, bool kDivide>
+struct EncloseSum {
+  HIERON_INLINE void operator()(const Constants& k, const float* base,
+                                const std::array<const float*, kMostChangedModels>& x,
+                                float* __restrict low, float* __restrict high, size_t n) const {
+    for (size_t i = 0; i < n; ++i) {
+      const double b = base[i];
+      std::array<double, kModels> d, v;
+      double votes = 0, size = 0;
+      for (size_t m = 0; m < kModels; ++m) {
+        d[m] = double{x[m][i]} - b;
+        v[m] = k.c[m] * d[m];
+        votes += v[m];
+        size += std::fabs(v[m]);
+      }
+      const double side = std::copysign(1.0, votes);
+      double sum = 0, magnitude = 0, divisor = 0;
+      for (size_t m = 0; m < kModels; ++m) {
+        const bool stays = !kElect || v[m] * side > 0;
+        const double term = stays ? k.l[m] * d[m] : 0;
+        sum += term;
+        magnitude += std::fabs(term);
+        if (kDivide) divisor += stays ? k.w[m] : 0;
+      }
+      const double share = kDivide ? 1 / divisor : 1;
+      const double value = b + sum * share;
+      const double doubt = (std::fabs(b) + magnitude * std::fabs(share)) * kDoubt +
+                           std::fabs(value) * k.widen + k.least_widen;
+      bool unsure = false;
+      if (kElect) unsure = (std::fabs(votes) <= size * kDoubt) & (size != 0);
+      if (kDivide) unsure |= std::fabs(divisor) < k.least_divisor;
+      const bool unchanged = magnitude == 0;
+      const double from = unchanged ? b : value - doubt, to = unchanged ? b : value + doubt;
+      const bool open = unsure & !(unchanged & (size == 0));
+      low[i] = open ? -1.0f : static_cast<float>(from);
+      high[i] = open ? 1.0f : static_cast<float>(to);
+    }
+  }
+};
+
+template <size_t kModels, bool kElect, bool kDivide>
+void enclose(const Constants& k, const float* base,
+             const std::array<const float*, kMostChangedModels>& x, float* low, float* high,
+             size_t n) {
+  run(best_isa(), EncloseSum<kModels, kElect, kDivide>{}, k, base, x, low, high, n);
+}
+
+using Enclose = std::remove_cvref_t<decltype(enclose<1, false, false>)>*;
+
+template <size_t kModels>
+Enclose enclose_for(bool elect, bool divide) {
+  if (!elect) return enclose<kModels, false, false>;
+  return divide ? enclose<kModels, true, true> : enclose<kModels, true, false>;
+}
+
+Enclose enclose_for(const ChangeSum& sum) {
+  switch (sum.models) {
+    case 1:
+      return enclose_for<1>(sum.elect, sum.divide);
+    case 2:
+      return enclose_for<2>(sum.elect, sum.divide);
+    case 3:
+      return enclose_for<3>(sum.elect, sum.divide);
+    default:
+      return enclose_for<4>(sum.elect, sum.divide);
+  }
+}
+
+double least_divisor(const std::array<double, kMostChangedModels>& weights) {
+  double sum = 0, size = 0;
+  for (double w : weights) {
+    sum += w;
+    size += std::fabs(w);
+  }
+  const bool may_cancel = std::fabs(sum) != size;
+  return may_cancel ? std::max(size * kLeastShare, kLeastCoefficient) : kLeastCoefficient;
+}
+
+// The indices at which two arrays differ. Whole vectors of equal ones are passed over.
+template <class Stored>
+size_t unlike(const std::byte* a, const std::byte* b, size_t count, uint32_t* found) {
+  constexpr size_t kBlock = 32 / sizeof(Stored);
+  size_t open = 0;
+  for (size_t first = 0; first < count; first += kBlock) {
+    const size_t n = std::min(kBlock, count - first), at = first * sizeof(Stored);
+    if (std::memcmp(a + at, b + at, n * sizeof(Stored)) == 0) continue;
+    for (size_t i = first; i < first + n; ++i) {
+      found[open] = static_cast<uint32_t>(i);
+      open += load<Stored>(a, i) != load<Stored>(b, i);
+    }
+  }
+  return open;
+}
+
+}  // namespace
+
+bool holds_changes(DType dtype) {
+  return dtype == DType::kBF16 || dtype == DType::kF16 || dtype == DType::kF32;
+}
+
+void change_keys(std::span<const float> x, const float* base, uint32_t* keys) {
+  run(best_isa(), Keys{}, x.data(), base, keys, x.size());
+}
+
+void keep_between(uint32_t least, uint32_t below, std::span<const float> x, const float* base,
+                  float* kept) {
+  constexpr uint32_t kMost = 0x7FFFFFFF;
+  const KeepBetween keep{static_cast<int32_t>(std::min(least, kMost)),
+                         static_cast<int32_t>(std::min(below, kMost))};
+  run(best_isa(), keep, x.data(), base, kept, x.size());
+}
+
+void keep_flagged(const uint8_t* flags, std::span<const float> x, const float* base, float* kept) {
+  run(best_isa(), KeepFlagged{}, flags, x.data(), base, kept, x.size());
+}
+
+void AbsoluteSum::add(std::span<const float> x, const float* base) {
+  run(best_isa(), AddAbsolute{}, x.data(), base, x.size(), lanes.data());
+}
+
+double AbsoluteSum::total() const {
+  return ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) +
+         ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7]));
+}
+
+bool ChangeSum::can_enclose() const {
+  if (models == 0 || models > kMostChangedModels) return false;
+  const auto usable = [this](const std::array<double, kMostChangedModels>& numbers) {
+    return std::all_of(numbers.begin(), numbers.begin() + static_cast<ptrdiff_t>(models),
+                       [](double v) {
+                         const double size = std::fabs(v);
+                         return v == 0 || (size >= kLeastCoefficient && size <= kMostCoefficient);
+                       });
+  };
+  return usable(c) && usable(l) && usable(w);
+}
+
+size_t round_changes(const ChangeSum& sum, std::span<const float> base,
+                     const std::array<const float*, kMostChangedModels>& x, DType out_dtype,
+                     std::byte* out, uint32_t* open) {
+  assert(base.size() <= kChangeStrip && holds_changes(out_dtype));
+  const size_t n = base.size();
+  const bool wide = out_dtype == DType::kF32;
+  const Constants constants{
+      sum.c, sum.l, sum.w, least_divisor(sum.w), wide ? 0 : 0x1p-22, wide ? 0 : 0x1p-148};
+  std::array<float, kChangeStrip> low, high;
+  enclose_for(sum)(constants, base.data(), x, low.data(), high.data(), n);
+  std::array<std::byte, kChangeStrip * sizeof(float)> upper;
+  encode(out_dtype, std::span<const float>(low).first(n), out);
+  encode(out_dtype, std::span<const float>(high).first(n), upper.data());
+  return wide ? unlike<uint32_t>(out, upper.data(), n, open)
+              : unlike<uint16_t>(out, upper.data(), n, open);
+}
+
+}  // namespace hieron
