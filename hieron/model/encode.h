@@ -85,7 +85,7 @@ class Encoder {
 };
 
 // The encoder of a model's folder. Refused, in one sentence: a folder without tokenizer.json, a
-// kind that is not encoded here, a damaged file. 150,000 tokens: about 0.2 s.
+// kind that is not encoded here, a damaged file. 32,768 tokens: below 0.1 s.
 Result<std::shared_ptr<const Encoder>> open_encoder(const std::string& folder);
 
 }  // namespace hieron

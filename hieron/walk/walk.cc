@@ -331,8 +331,8 @@ Result<WalkStats> walk(std::span<const Checkpoint* const> models, std::span<cons
   const uint64_t widest = widest_block(rows, block_elements);
   // Small rows are read together, but not so many that some workers get none.
   const uint64_t fair = total_elements(rows) / (4 * worker_count(options)) * element_bits / 8;
-  WalkRun run(models, rows, selection, visitor, options, block_elements,
-              widest * element_bits / 8, std::min(bytes, fair));
+  WalkRun run(models, rows, selection, visitor, options, block_elements, widest * element_bits / 8,
+              std::min(bytes, fair));
   return run.run();
 }
 
