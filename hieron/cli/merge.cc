@@ -18,6 +18,7 @@
 #include "hieron/io/file.h"
 #include "hieron/merge/execute.h"
 #include "hieron/merge/generation.h"
+#include "hieron/merge/journal.h"
 #include "hieron/merge/plan.h"
 #include "hieron/merge/plan_file.h"
 #include "hieron/merge/preflight.h"
@@ -107,6 +108,8 @@ Result<PlanOptions> plan_options(const Asked& asked, const Context& context) {
 // OUT holds what this plan makes: its manifest says so, every file has the size it lists, and no
 // input is younger.
 bool made_before(const Plan& plan, const std::string& out) {
+  std::error_code ignored;
+  if (fs::exists(fs::path(out) / kJournalName, ignored)) return false;  // but for its last step
   const auto manifest_file = open_file((fs::path(out) / kManifestName).string());
   if (!manifest_file) return false;
   for (const PlannedModel& model : plan.models) {

@@ -7,8 +7,7 @@
 #include <cstring>
 #include <type_traits>
 
-#include "hieron/kernels/decode.h"
-#include "hieron/kernels/isa.h"
+#include "hieron/kernels/decode_on.h"
 #include "hieron/kernels/lanes.h"
 
 namespace hieron {
@@ -125,10 +124,10 @@ struct EncloseSum {
 };
 
 template <size_t kModels, bool kElect, bool kDivide>
-void enclose(const Constants& k, const float* base,
+void enclose(Isa isa, const Constants& k, const float* base,
              const std::array<const float*, kMostChangedModels>& x, float* low, float* high,
              size_t n) {
-  run(best_isa(), EncloseSum<kModels, kElect, kDivide>{}, k, base, x, low, high, n);
+  run(isa, EncloseSum<kModels, kElect, kDivide>{}, k, base, x, low, high, n);
 }
 
 using Enclose = std::remove_cvref_t<decltype(enclose<1, false, false>)>*;
@@ -184,24 +183,25 @@ bool holds_changes(DType dtype) {
   return dtype == DType::kBF16 || dtype == DType::kF16 || dtype == DType::kF32;
 }
 
-void change_keys(std::span<const float> x, const float* base, uint32_t* keys) {
-  run(best_isa(), Keys{}, x.data(), base, keys, x.size());
+void change_keys(std::span<const float> x, const float* base, uint32_t* keys, Isa isa) {
+  run(isa, Keys{}, x.data(), base, keys, x.size());
 }
 
 void keep_between(uint32_t least, uint32_t below, std::span<const float> x, const float* base,
-                  float* kept) {
+                  float* kept, Isa isa) {
   constexpr uint32_t kMost = 0x7FFFFFFF;
   const KeepBetween keep{static_cast<int32_t>(std::min(least, kMost)),
                          static_cast<int32_t>(std::min(below, kMost))};
-  run(best_isa(), keep, x.data(), base, kept, x.size());
+  run(isa, keep, x.data(), base, kept, x.size());
 }
 
-void keep_flagged(const uint8_t* flags, std::span<const float> x, const float* base, float* kept) {
-  run(best_isa(), KeepFlagged{}, flags, x.data(), base, kept, x.size());
+void keep_flagged(const uint8_t* flags, std::span<const float> x, const float* base, float* kept,
+                  Isa isa) {
+  run(isa, KeepFlagged{}, flags, x.data(), base, kept, x.size());
 }
 
-void AbsoluteSum::add(std::span<const float> x, const float* base) {
-  run(best_isa(), AddAbsolute{}, x.data(), base, x.size(), lanes.data());
+void AbsoluteSum::add(std::span<const float> x, const float* base, Isa isa) {
+  run(isa, AddAbsolute{}, x.data(), base, x.size(), lanes.data());
 }
 
 double AbsoluteSum::total() const {
@@ -223,17 +223,17 @@ bool ChangeSum::can_enclose() const {
 
 size_t round_changes(const ChangeSum& sum, std::span<const float> base,
                      const std::array<const float*, kMostChangedModels>& x, DType out_dtype,
-                     std::byte* out, uint32_t* open) {
+                     std::byte* out, uint32_t* open, Isa isa) {
   assert(base.size() <= kChangeStrip && holds_changes(out_dtype));
   const size_t n = base.size();
   const bool wide = out_dtype == DType::kF32;
   const Constants constants{
       sum.c, sum.l, sum.w, least_divisor(sum.w), wide ? 0 : 0x1p-22, wide ? 0 : 0x1p-148};
   std::array<float, kChangeStrip> low, high;
-  enclose_for(sum)(constants, base.data(), x, low.data(), high.data(), n);
+  enclose_for(sum)(isa, constants, base.data(), x, low.data(), high.data(), n);
   std::array<std::byte, kChangeStrip * sizeof(float)> upper;
-  encode(out_dtype, std::span<const float>(low).first(n), out);
-  encode(out_dtype, std::span<const float>(high).first(n), upper.data());
+  encode_on(isa, out_dtype, std::span<const float>(low).first(n), out);
+  encode_on(isa, out_dtype, std::span<const float>(high).first(n), upper.data());
   return wide ? unlike<uint32_t>(out, upper.data(), n, open)
               : unlike<uint16_t>(out, upper.data(), n, open);
 }

@@ -12,6 +12,7 @@
 #include <span>
 
 #include "hieron/core/dtype.h"
+#include "hieron/kernels/isa.h"
 
 namespace hieron {
 
@@ -21,18 +22,19 @@ inline constexpr size_t kMostChangedModels = 4;
 bool holds_changes(DType dtype);  // BF16, F16, F32
 
 // keys[i] = the bits of |x_i − b_i| rounded to f32, so that keys compare as the numbers do.
-void change_keys(std::span<const float> x, const float* base, uint32_t* keys);
+void change_keys(std::span<const float> x, const float* base, uint32_t* keys, Isa isa = best_isa());
 
 // kept[i] = x_i where the change is kept, else b_i. In place if kept = x.
 void keep_between(uint32_t least, uint32_t below, std::span<const float> x, const float* base,
-                  float* kept);  // least <= key < below
-void keep_flagged(const uint8_t* flags, std::span<const float> x, const float* base, float* kept);
+                  float* kept, Isa isa = best_isa());  // least <= key < below
+void keep_flagged(const uint8_t* flags, std::span<const float> x, const float* base, float* kept,
+                  Isa isa = best_isa());
 
 // Σ|x − b|, in eight lanes: element i of a leaf goes to lane i mod 8. Strips that follow one
 // another in a leaf are added to the same lanes; all but the last are multiples of eight.
 struct AbsoluteSum {
   std::array<double, 8> lanes{};
-  void add(std::span<const float> x, const float* base);
+  void add(std::span<const float> x, const float* base, Isa isa = best_isa());
   double total() const;
 };
 
@@ -55,6 +57,6 @@ struct ChangeSum {
 // returns how many it leaves open; their indices are in `open`. At most kChangeStrip elements.
 size_t round_changes(const ChangeSum& sum, std::span<const float> base,
                      const std::array<const float*, kMostChangedModels>& x, DType out_dtype,
-                     std::byte* out, uint32_t* open);
+                     std::byte* out, uint32_t* open, Isa isa = best_isa());
 
 }  // namespace hieron

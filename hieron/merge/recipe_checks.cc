@@ -44,7 +44,7 @@ class Checker {
       for (OpenSlice& open : body.slices) {
         check_count(open, body.by_slices);
         check_repeats(open);
-        check_base(open);
+        check_base(open, body.by_slices);
         check_levels(open);
         if (!body.by_slices) {
           check_depths(open, b);
@@ -98,8 +98,9 @@ class Checker {
   }
 
   // mergekit adds an unlisted base to the models; then a weight is missing, or there is one model
-  // too many. Beside modules a base still has a use: it lends what is in none of them.
-  void check_base(const OpenSlice& open) {
+  // too many. Not to slices, where it only lends its config. Beside modules a base still has a use:
+  // it lends what is in none of them.
+  void check_base(const OpenSlice& open, bool by_slices) {
     if (about_.base == BaseModel::kRequired && !open.base) {
       return findings_.problem_at(
           open.slice->line,
@@ -108,7 +109,7 @@ class Checker {
                       about_.name));
     }
     if (!opened_.base || about_.base != BaseModel::kUnused || has(open, *opened_.base)) return;
-    if (opened_.by_modules() && !replayed_) return;
+    if (by_slices || (opened_.by_modules() && !replayed_)) return;
     const ModelRef& ref = *plan_.recipe.base_model;
     findings_.problem_at(
         ref.line,

@@ -348,10 +348,12 @@ class VocabularyMerger {
       if (vocabulary_rows(*checkpoint) <= least) continue;
       HIERON_TRY(checkpoint, truncated(checkpoint, least));
     }
-    result_.warnings.push_back(
-        fmt::format("{}: the models have different vocabularies; every one is cut to {} rows, the "
-                    "config stays as it is, and equal rows need not be equal tokens.",
-                    recipe_.file, with_commas(least)));
+    // A replay leaves the config as it is, as mergekit does.
+    if (!options_.replay) result_.rows = least;
+    result_.warnings.push_back(fmt::format(
+        "{}: the models have different vocabularies; every one is cut to {} rows, {}and "
+        "equal rows need not be equal tokens.",
+        recipe_.file, with_commas(least), options_.replay ? "the config stays as it is, " : ""));
     return {};
   }
 

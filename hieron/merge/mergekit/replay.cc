@@ -63,6 +63,7 @@ DType returned_dtype(Version version, std::string_view method, DType working) {
 
 uint64_t words_drawn(Version version, std::string_view method, const TensorParameters& parameters,
                      std::optional<size_t> base, uint64_t elements) {
+  if (method == "arcee_fusion" && parameters.per_model.size() == 1) return 0;
   if (method == "arcee_fusion") return words_of_arcee_fusion(version, elements);
   return words_of_task_vectors(method, parameters, base, elements);
 }

@@ -49,5 +49,50 @@ TEST(MersenneStream, DrawsTheMaskThatTorchDraws) {
   for (int keep : torch) EXPECT_EQ(stream.keeps(0.30078125), keep == 1);
 }
 
+using Numbers = std::vector<uint64_t>;
+
+// torch 2.15, as all numbers below: manual_seed(7); randint(1600000, (6,))
+TEST(RandomIntegers, AreTorchsAndTakeAWordEach) {
+  EXPECT_EQ(random_integers(1'600'000, 6, MersenneStream(7, 0)),
+            (Numbers{1341615, 413892, 925721, 375286, 1353283, 1435347}));
+  EXPECT_EQ(words_of_integers((1 << 28) - 1, 6), 6);
+}
+
+TEST(RandomIntegers, TakeTwoWordsFromTwoToThe28On) {
+  EXPECT_EQ(random_integers(1 << 28, 6, MersenneStream(7, 0)),
+            (Numbers{171107524, 27798006, 174903507, 77674087, 249162937, 59574807}));
+  EXPECT_EQ(words_of_integers(1 << 28, 6), 12);
+}
+
+TEST(Permutation, OfSevenIsTorchs) {
+  EXPECT_EQ(start_of_permutation(7, 7, MersenneStream(7, 0)), (Numbers{5, 0, 3, 1, 2, 6, 4}));
+}
+
+TEST(Permutation, StartsAsTorchsDoes) {
+  EXPECT_EQ(start_of_permutation(1'000'003, 6, MersenneStream(7, 0)),
+            (Numbers{740634, 411941, 722374, 975289, 955169, 443754}));
+}
+
+// randperm(1000003), then randint(1000, (3,))
+TEST(Permutation, TakesAWordForAllButTheLast) {
+  const uint64_t words = words_of_permutation(1'000'003);
+  EXPECT_EQ(words, 1'000'002);
+  EXPECT_EQ(random_integers(1000, 3, MersenneStream(7, words)), (Numbers{460, 292, 130}));
+}
+
+TEST(Permutation, OfOneTakesNone) {
+  EXPECT_EQ(start_of_permutation(1, 1, MersenneStream(7, 0)), Numbers{0});
+  EXPECT_EQ(words_of_permutation(1), 0);
+}
+
+// From floor((2^32 − 1)/20) on torch goes another way, with two words each.
+TEST(Permutation, OfManyIsTorchs) {
+  constexpr uint64_t kMany = 214'748'364;
+  EXPECT_EQ(start_of_permutation(kMany, 6, MersenneStream(7, 0)),
+            (Numbers{93268064, 63068233, 165770247, 155513421, 157420379, 198105859}));
+  EXPECT_EQ(words_of_permutation(kMany), 2 * kMany);
+  EXPECT_EQ(words_of_permutation(kMany - 1), kMany - 2);
+}
+
 }  // namespace
 }  // namespace hieron::mergekit

@@ -9,7 +9,6 @@
 
 #include "hieron/merge/mergekit/elementary.h"
 #include "hieron/merge/mergekit/rounding.h"
-#include "hieron/merge/mergekit/torch_softmax.h"
 
 namespace hieron::mergekit {
 namespace {
@@ -112,25 +111,6 @@ TEST(Elementary, KnowsTheEndsOfItsRanges) {
   EXPECT_EQ(exponential(-1000), 0);
   EXPECT_EQ(exponential(1000), HUGE_VAL);
   EXPECT_EQ(logarithm(1), 0);
-}
-
-TEST(TorchSoftmax, ExponentialsAreGoodToOneUnitOfTheLastPlace) {
-  for (float x = -20; x < 20; x += 0.0173f) {
-    const float exact = static_cast<float>(std::exp(static_cast<double>(x)));
-    EXPECT_NEAR(sleef_exp(x) / exact, 1, 0x1p-23) << x;
-  }
-  EXPECT_EQ(sleef_exp(0), 1);
-  EXPECT_EQ(sleef_exp(-200), 0);
-}
-
-TEST(TorchSoftmax, SharesAddUpToOne) {
-  for (const size_t n : {1, 15, 16, 100}) {
-    Values line = ramp(n);
-    softmax(line, DType::kF32);
-    double total = 0;
-    for (float p : line) total += static_cast<double>(p);
-    EXPECT_NEAR(total, 1, 1e-6) << n;
-  }
 }
 
 }  // namespace

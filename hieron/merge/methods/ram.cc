@@ -91,7 +91,7 @@ struct EncloseMean {
       // side.
       const bool exact = (lost == 0) & (extra == 0) & (mean * divisor == sum);
       const double doubt = choose(exact, 0.0, (size + std::fabs(base) + std::fabs(extra)) * kDoubt);
-      const bool finite = std::fabs(value) < std::numeric_limits<double>::max();
+      const bool finite = std::fabs(value - base) < std::numeric_limits<double>::infinity();
       low[i] = choose(none, base, choose(finite, value - doubt, -1.0));
       high[i] = choose(none, base, choose(finite, value + doubt, 1.0));
     }

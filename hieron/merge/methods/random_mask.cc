@@ -80,19 +80,27 @@ class RankBins {
   }
 
   size_t count() const { return spread_ + 2; }
-  uint32_t of(uint32_t key) const {
-    const uint32_t place = key >> shift_;
-    return place <= low_ ? key != 0 : place - low_ + 1;
+  HIERON_INLINE uint32_t of(uint32_t key) const {
+    return std::max(key >> shift_, low_) - low_ + (key != 0);
   }
   // May the key's bin hold others that differ from it?
-  bool may_mix(uint32_t key) const {
+  HIERON_INLINE uint32_t may_mix(uint32_t key) const {
     const uint32_t rest = key & ((uint32_t{1} << shift_) - 1);
-    return key != 0 && (rest != 0 || key >> shift_ <= low_);
+    return (key != 0) & ((rest != 0) | (key >> shift_ <= low_));
   }
 
  private:
   int shift_;
   uint32_t spread_, low_;
+};
+
+// Each key's bin, with the sign bit if it may mix.
+struct FindBins {
+  static constexpr uint32_t kMayMix = uint32_t{1} << 31;
+  RankBins bins;
+  HIERON_INLINE void operator()(const uint32_t* keys, uint32_t* __restrict found, size_t n) const {
+    for (size_t i = 0; i < n; ++i) found[i] = bins.of(keys[i]) | bins.may_mix(keys[i]) << 31;
+  }
 };
 
 // ranks[i] by sorting: smaller keys first, of equal ones the higher index.
@@ -114,43 +122,60 @@ class RowRanks {
   RowRanks(std::span<const uint32_t> keys, const Chances& chances, WorkScratch& scratch)
       : keys_(keys), chances_(chances), scratch_(scratch), bins_(keys) {
     const size_t n = keys.size();
-    scratch.u32.resize(std::max(scratch.u32.size(), 2 * n + 2 * bins_.count()));
+    scratch.u32.resize(std::max(scratch.u32.size(), 3 * n));
     words_ = scratch.u32.data();
     ranks_ = words_ + n;
-    ends_ = ranks_ + n;
-    mixed_ = ends_ + bins_.count();
+    doubtful_ = ranks_ + n;
+    scratch.u64.resize(std::max(scratch.u64.size(), bins_.count()));
+    tally_ = scratch.u64.data();
   }
 
   // Where the row's random words go.
   std::span<uint32_t> words() { return {words_, keys_.size()}; }
 
   std::span<const uint32_t> find() {
-    std::fill_n(ends_, 2 * bins_.count(), 0u);
-    bool any_mixed = false;
-    for (uint32_t key : keys_) {
-      const uint32_t bin = bins_.of(key);
-      ++ends_[bin];
-      if (!bins_.may_mix(key)) continue;
-      mixed_[bin] = 1;
-      any_mixed = true;
+    const size_t n = keys_.size();
+    run(best_isa(), FindBins{bins_}, keys_.data(), ranks_, n);
+    count();
+    size_t doubtful = 0;
+    for (size_t i = n; i-- > 0;) {
+      uint64_t& tally = tally_[ranks_[i] & ~FindBins::kMayMix];
+      const uint64_t next = tally++;
+      ranks_[i] = static_cast<uint32_t>(next);
+      doubtful_[doubtful] = static_cast<uint32_t>(i);
+      doubtful += next >> 32;
     }
-    uint32_t sum = 0;
-    for (size_t bin = 0; bin < bins_.count(); ++bin) sum += std::exchange(ends_[bin], sum);
-    for (size_t i = keys_.size(); i-- > 0;) ranks_[i] = ends_[bins_.of(keys_[i])]++;
-    if (any_mixed) settle_mixed();
-    return {ranks_, keys_.size()};
+    settle({doubtful_, doubtful});
+    return {ranks_, n};
   }
 
  private:
   static constexpr size_t kMostCounted = 64;  // by a scan of the row each; for more, it is sorted
+  static constexpr uint64_t kMixed = uint64_t{1} << 32;
 
-  void settle_mixed() {
+  // By bin: the lowest rank in it, and above that whether its keys may differ.
+  void count() {
+    std::fill_n(tally_, bins_.count(), uint64_t{0});
+    for (size_t i = 0; i < keys_.size(); ++i) {
+      const uint64_t mix = ranks_[i] & FindBins::kMayMix;
+      tally_[ranks_[i] & ~FindBins::kMayMix] += 1 + (mix << 1);
+    }
+    uint64_t sum = 0;
+    for (size_t bin = 0; bin < bins_.count(); ++bin) {
+      const uint64_t elements = tally_[bin] & (kMixed - 1), mixed = tally_[bin] >= kMixed;
+      tally_[bin] = sum | (mixed & static_cast<uint64_t>(elements > 1)) << 32;
+      sum += elements;
+    }
+  }
+
+  // Elements of mixed bins, whose ranks are all given by now: a bin's tally has reached the next's.
+  void settle(std::span<const uint32_t> elements) {
     size_t counted = 0;
-    for (uint32_t i = 0; i < keys_.size(); ++i) {
+    for (uint32_t i : elements) {
       const uint32_t bin = bins_.of(keys_[i]);
-      if (mixed_[bin] == 0) continue;
-      const uint32_t first = bin > 0 ? ends_[bin - 1] : 0, last = ends_[bin] - 1;
-      if (chances_.keeps(words_[i], first) == chances_.keeps(words_[i], last)) continue;
+      const auto end = static_cast<uint32_t>(tally_[bin]);
+      const auto first = bin > 0 ? static_cast<uint32_t>(tally_[bin - 1]) : 0;
+      if (chances_.keeps(words_[i], first) == chances_.keeps(words_[i], end - 1)) continue;
       if (++counted > kMostCounted) {
         return sort_ranks(keys_, {ranks_, keys_.size()}, scratch_.u64);
       }
@@ -162,9 +187,9 @@ class RowRanks {
   const Chances& chances_;
   WorkScratch& scratch_;
   const RankBins bins_;
-  uint32_t *words_, *ranks_;
-  uint32_t* ends_;   // by bin: where its ranks end, once all are given
-  uint32_t* mixed_;  // by bin: may its keys differ?
+  uint32_t *words_, *ranks_;  // ranks: the bins, at first
+  uint32_t* doubtful_;
+  uint64_t* tally_;
 };
 
 }  // namespace

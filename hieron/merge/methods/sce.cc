@@ -12,6 +12,7 @@
 #include <array>
 #include <bit>
 #include <cmath>
+#include <limits>
 
 #include "hieron/kernels/isa.h"
 #include "hieron/kernels/lanes.h"
@@ -35,6 +36,8 @@ constexpr std::array<ParameterInfo, 2> kParameters{{
 
 constexpr uint64_t kKeysAtOnce = 64 * kLeaf;  // between two visits to the counters
 constexpr double kDoubt = 0x1p-40;            // of a sum of differences in f64
+
+constexpr double kInfinite = std::numeric_limits<double>::infinity();
 
 // The key of Var_k(d_k).
 template <size_t kModels>
@@ -75,12 +78,21 @@ struct AddEnergy {
   }
 };
 
+// 1 and 0 as numbers: a loop over numbers of one width needs no masks of another.
+struct Widen {
+  HIERON_INLINE void operator()(const uint8_t* __restrict flags, double* __restrict out,
+                                size_t n) const {
+    for (size_t i = 0; i < n; ++i) out[i] = flags[i];
+  }
+};
+
 // The ends of an interval that holds b + Σ w·d / Σ w over the models of the elected sign, which is
-// that of Σ x − models·b. Across zero where f64 has no exact Σ x.
+// that of Σ x − models·b. Across zero where f64 has no exact Σ x,
+// or infinities are about.
 template <size_t kModels>
 struct EncloseElected {
   HIERON_INLINE void operator()(Differences<kModels> d, const double* __restrict weights,
-                                const uint8_t* __restrict selected, double* __restrict low,
+                                const double* __restrict selected, double* __restrict low,
                                 double* __restrict high, size_t n) const {
     const auto models = static_cast<double>(d.models());
     for (size_t i = 0; i < n; ++i) {
@@ -91,7 +103,8 @@ struct EncloseElected {
         sum = two_sum(sum, d.values[m][i], error);
         lost += std::fabs(error);
       }
-      const bool positive = sum >= models * base, merges = selected[i] != 0;
+      const double vote = sum - models * base;
+      const bool positive = vote >= 0, merges = selected[i] != 0;
       double change = 0, divisor = 0;
       for (size_t m = 0; m < d.models(); ++m) {
         const double x = d.values[m][i];
@@ -100,7 +113,8 @@ struct EncloseElected {
         change += w * (x - base);
         divisor += w;
       }
-      const bool none = divisor == 0, told = !merges | (lost == 0);
+      const bool none = divisor == 0;
+      const bool told = (selected[i] == 0) | ((lost == 0) & (std::fabs(vote) < kInfinite));
       change /= choose(none, 1.0, divisor);
       const double value = base + change;
       const double doubt = (std::fabs(base) + std::fabs(change)) * kDoubt;
@@ -210,9 +224,11 @@ class SceWork final : public TensorWork {
   void round(DeltaArrays& arrays, const uint8_t* selected, std::byte* out) const {
     const bool enclosed = even_ && arrays.can_enclose(out_);
     if (enclosed) {
+      std::array<double, kStrip> merges;
+      run(best_isa(), Widen{}, selected, merges.data(), arrays.count());
       arrays.with_differences([&]<size_t kModels>(Differences<kModels> d) {
-        run(best_isa(), EncloseElected<kModels>{}, d, weights_.data(), selected, arrays.low(),
-            arrays.high(), arrays.count());
+        run(best_isa(), EncloseElected<kModels>{}, d, weights_.data(),
+            static_cast<const double*>(merges.data()), arrays.low(), arrays.high(), arrays.count());
       });
     }
     arrays.round(enclosed, true, out_, out,

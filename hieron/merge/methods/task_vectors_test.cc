@@ -335,6 +335,118 @@ TEST(TaskVectors, RefuseParametersWithoutSense) {
   EXPECT_TRUE(refused(task_arithmetic(), {{"weight", 0}}, {{"normalize", 1}}));
 }
 
+// Inputs of F64 take loops of their own; so do more than four models.
+TEST(TaskVectors, GiveTheSameForTheSameNumbersInAWiderType) {
+  const ParameterMap one{{"weight", 0.6}, {"density", 0.5}, {"gamma", 0.02}},
+      two{{"weight", 0.4}, {"density", 0.7}, {"gamma", 0.01}};
+  for (const Method* method : {&ties(), &breadcrumbs(), &breadcrumbs_ties(), &dare_linear(),
+                               &dare_ties(), &della(), &della_linear()}) {
+    for (const DType type : {DType::kBF16, DType::kF16, DType::kF32}) {
+      const Family family(150'000, 2, type);
+      for (const double normalize : {0.0, 1.0}) {
+        TensorTask task = task_of(
+            {one, two}, {{"rescale", 1}, {"normalize", normalize}, {"lambda", 0.9}}, DType::kBF16);
+        task.shape = {500, 300};
+        std::vector<StoredValues> wide;
+        for (const auto& model : family.changed) wide.emplace_back(DType::kF64, model);
+        wide.emplace_back(DType::kF64, family.base);
+        EXPECT_EQ(run_method(*method, task, family.inputs(), 4200),
+                  run_method(*method, task, wide, 4200))
+            << method->describe().name << " of " << info(type).name;
+      }
+    }
+  }
+}
+
+TEST(Ties, HoldsForMoreThanFourModels) {
+  const Family family(20'000, 6);
+  const std::vector<double> weights{0.31, 0.17, 0.23, 0.41, 0.29, 0.13};
+  Keep keep;
+  std::vector<ParameterMap> models;
+  for (size_t k = 0; k < weights.size(); ++k) {
+    models.push_back({{"weight", weights[k]}, {"density", 0.5}});
+    keep.push_back(ranked(family, k, 0, 10'000));
+  }
+  EXPECT_EQ(different(run_method(ties(), task_of(models, {{"normalize", 1}}, DType::kBF16),
+                                 family.inputs()),
+                      expected(family, keep, {.weights = weights, .normalize = true, .elect = true},
+                               DType::kBF16)),
+            0u);
+}
+
+// The mask as documented: element i is kept if its word is below its rank's share of 2^32.
+std::vector<uint8_t> ranked_mask(uint64_t first, std::span<const uint32_t> keys, double density,
+                                 double epsilon) {
+  const size_t n = keys.size();
+  std::vector<size_t> order(n);
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::ranges::reverse(order);  // of equal keys the higher index is the smaller
+  std::ranges::stable_sort(order, {}, [&](size_t i) { return keys[i]; });
+  Seed seed;
+  seed.bytes.back() = 5;
+  std::vector<uint32_t> words(n);
+  Prf(seed, "merge mask 1 w").fill(first, words);
+  std::vector<uint8_t> keep(n);
+  for (size_t rank = 0; rank < n; ++rank) {
+    const double chance =
+        n == 1 ? density
+               : density - epsilon +
+                     2 * epsilon / static_cast<double>(n - 1) * static_cast<double>(rank);
+    const auto border = static_cast<uint64_t>(std::clamp(chance, 0.0, 1.0) * 0x1p32);
+    keep[order[rank]] = words[order[rank]] < border;
+  }
+  return keep;
+}
+
+TEST(RandomMask, RanksRowsOfAnyLengthAndAnyKeys) {
+  std::mt19937 random(8);
+  const RandomMask mask(5, "w", 1);
+  WorkScratch scratch;
+  for (const size_t n : {1, 2, 3, 100, 511, 4096, 5000}) {
+    std::vector<uint32_t> keys(n);
+    // Few values; f32 of one binade, of all; close together, so that bins are of no use; one key.
+    const std::vector<std::pair<uint32_t, uint32_t>> ranges{{7u << 20, 0xFFF00000},
+                                                            {0x3F800000, 0x7FFFFF},
+                                                            {0, 0x7F7FFFFF},
+                                                            {0x3F800000, 0xFF},
+                                                            {0x3F800000, 0}};
+    for (const auto& [from, bits] : ranges) {
+      for (uint32_t& key : keys)
+        key = (from + (static_cast<uint32_t>(random()) & bits)) & 0x7FFFFFFF;
+      for (size_t i = 0; i < n; i += 3) keys[i] = bits == 0 ? keys[i] : 0;
+      for (const auto& [density, epsilon] : {std::pair(0.5, 0.3), {0.85, 0.15}, {0.5, -0.2}}) {
+        std::vector<uint8_t> keep(n);
+        mask.choose_ranked(77, keys, density, epsilon, keep.data(), scratch);
+        ASSERT_EQ(keep, ranked_mask(77, keys, density, epsilon))
+            << n << ", " << from << ", " << bits;
+      }
+    }
+  }
+}
+
+TEST(MagnitudeOrder, KnowsTheLeastKeyBeforeABorderInAllLeavesButOne) {
+  constexpr size_t kLeaves = 20, kLeafSize = 4096, n = kLeaves * kLeafSize;
+  std::vector<uint32_t> keys(n);
+  for (size_t i = 0; i < n; ++i) keys[i] = static_cast<uint32_t>(i * 7919 % 5) << 20;
+  MagnitudeOrder order(n, std::vector{uint64_t{n / 2}});
+  WorkScratch scratch;
+  while (order.wants_pass()) {
+    order.look(0, keys, scratch);
+    order.end_pass();
+  }
+  size_t unknown = 0;
+  std::vector<uint8_t> flags(n);
+  order.before(0, 0, keys, flags.data());
+  for (size_t leaf = 0; leaf < kLeaves; ++leaf) {
+    const auto least = order.least_before(0, leaf);
+    unknown += !least;
+    for (size_t i = leaf * kLeafSize; least && i < (leaf + 1) * kLeafSize; ++i) {
+      ASSERT_EQ(flags[i], keys[i] >= *least) << i;
+    }
+  }
+  EXPECT_EQ(unknown, 1u);
+}
+
 TEST(MagnitudeOrder, FindsBordersAmongEqualKeys) {
   for (const size_t n : {size_t{10'000}, size_t{200'000}}) {
     std::vector<uint32_t> keys(n);
