@@ -9,6 +9,7 @@
 
 #include "hieron/kernels/decode_on.h"
 #include "hieron/kernels/lanes.h"
+#include "hieron/kernels/tracked_sum.h"
 
 namespace hieron {
 namespace {
@@ -81,9 +82,24 @@ struct Constants {
   double widen, least_widen;  // by how much more than the doubt: what rounding to f32 may take
 };
 
+// What is lost when f32 is to hold a number. (If nothing, its product with a short one is exact.)
+HIERON_INLINE double lost_in_f32(double value) {
+  return std::fabs(double{static_cast<float>(value)} - value);
+}
+
+// Has 24 bits at most, none below 2^-14: f64 holds sums of a few, and products with f32, exactly.
+bool is_short(double v) { return std::fabs(v) <= 0x1p10 && v * 0x1p14 == std::rint(v * 0x1p14); }
+
+// Zero if 1/v is exact as computed: for a short v, since then the product is.
+HIERON_INLINE double lost_in_inverse(double inverse, double v) {
+  return lost_in_f32(inverse) + std::fabs(inverse * v - 1);
+}
+
 // low and high: f32 with the exact value between them, or -1 and 1 if f64 cannot tell who stays or
-// what the divisor is.
-template <size_t kModels, bool kElect, bool kDivide>
+// what the divisor is. kShort, for weights that are short numbers (1, 0.5 …) and make many sums
+// that cancel or lie half-way between two values to be stored: where each step turns out to be
+// exact, so is the value, and both ends are it.
+template <size_t kModels, bool kElect, bool kDivide, bool kShort>
 struct EncloseSum {
   HIERON_INLINE void operator()(const Constants& k, const float* base,
                                 const std::array<const float*, kMostChangedModels>& x,
@@ -92,30 +108,41 @@ struct EncloseSum {
       const double b = base[i];
       std::array<double, kModels> d, v;
       double votes = 0, size = 0;
+      double lost = 0, votes_lost = 0, error = 0;  // by rounding
       for (size_t m = 0; m < kModels; ++m) {
-        d[m] = double{x[m][i]} - b;
+        d[m] = two_sum(x[m][i], -b, error);
+        if (kShort) lost += std::fabs(error) + lost_in_f32(d[m]);
         v[m] = k.c[m] * d[m];
-        votes += v[m];
+        votes = two_sum(votes, v[m], error);
+        // A sum of two is zero only if it is that exactly.
+        if (kShort && m > 1) votes_lost += std::fabs(error);
         size += std::fabs(v[m]);
       }
+      votes_lost += lost;
       const double side = std::copysign(1.0, votes);
       double sum = 0, magnitude = 0, divisor = 0;
       for (size_t m = 0; m < kModels; ++m) {
         const bool stays = !kElect || v[m] * side > 0;
         const double term = stays ? k.l[m] * d[m] : 0;
-        sum += term;
+        sum = two_sum(sum, term, error);
+        if (kShort && m > 0) lost += std::fabs(error);
         magnitude += std::fabs(term);
         if (kDivide) divisor += stays ? k.w[m] : 0;
       }
       const double share = kDivide ? 1 / divisor : 1;
-      const double value = b + sum * share;
+      const double value = two_sum(b, sum * share, error);
+      if (kShort && kDivide) lost += lost_in_inverse(share, divisor);
+      if (kShort) lost += std::fabs(error) + lost_in_f32(value);
       const double doubt = (std::fabs(b) + magnitude * std::fabs(share)) * kDoubt +
                            std::fabs(value) * k.widen + k.least_widen;
       bool unsure = false;
       if (kElect) unsure = (std::fabs(votes) <= size * kDoubt) & (size != 0);
+      if (kElect && kShort) unsure &= votes_lost != 0;
       if (kDivide) unsure |= std::fabs(divisor) < k.least_divisor;
       const bool unchanged = magnitude == 0;
-      const double from = unchanged ? b : value - doubt, to = unchanged ? b : value + doubt;
+      const double sure = unchanged ? b : value;
+      const bool known = unchanged | (kShort && lost == 0);
+      const double from = known ? sure : sure - doubt, to = known ? sure : sure + doubt;
       const bool open = unsure & !(unchanged & (size == 0));
       low[i] = open ? -1.0f : static_cast<float>(from);
       high[i] = open ? 1.0f : static_cast<float>(to);
@@ -123,32 +150,38 @@ struct EncloseSum {
   }
 };
 
-template <size_t kModels, bool kElect, bool kDivide>
+template <size_t kModels, bool kElect, bool kDivide, bool kShort>
 void enclose(Isa isa, const Constants& k, const float* base,
              const std::array<const float*, kMostChangedModels>& x, float* low, float* high,
              size_t n) {
-  run(isa, EncloseSum<kModels, kElect, kDivide>{}, k, base, x, low, high, n);
+  run(isa, EncloseSum<kModels, kElect, kDivide, kShort>{}, k, base, x, low, high, n);
 }
 
-using Enclose = std::remove_cvref_t<decltype(enclose<1, false, false>)>*;
+using Enclose = std::remove_cvref_t<decltype(enclose<1, false, false, false>)>*;
 
-template <size_t kModels>
+template <size_t kModels, bool kShort>
 Enclose enclose_for(bool elect, bool divide) {
-  if (!elect) return enclose<kModels, false, false>;
-  return divide ? enclose<kModels, true, true> : enclose<kModels, true, false>;
+  if (!elect) return enclose<kModels, false, false, kShort>;
+  return divide ? enclose<kModels, true, true, kShort> : enclose<kModels, true, false, kShort>;
 }
 
+template <bool kShort>
 Enclose enclose_for(const ChangeSum& sum) {
   switch (sum.models) {
     case 1:
-      return enclose_for<1>(sum.elect, sum.divide);
+      return enclose_for<1, kShort>(sum.elect, sum.divide);
     case 2:
-      return enclose_for<2>(sum.elect, sum.divide);
+      return enclose_for<2, kShort>(sum.elect, sum.divide);
     case 3:
-      return enclose_for<3>(sum.elect, sum.divide);
+      return enclose_for<3, kShort>(sum.elect, sum.divide);
     default:
-      return enclose_for<4>(sum.elect, sum.divide);
+      return enclose_for<4, kShort>(sum.elect, sum.divide);
   }
+}
+
+bool all_short(const ChangeSum& sum) {
+  return !sum.rounded_l && std::ranges::all_of(sum.c, is_short) &&
+         std::ranges::all_of(sum.l, is_short) && std::ranges::all_of(sum.w, is_short);
 }
 
 double least_divisor(const std::array<double, kMostChangedModels>& weights) {
@@ -230,7 +263,8 @@ size_t round_changes(const ChangeSum& sum, std::span<const float> base,
   const Constants constants{
       sum.c, sum.l, sum.w, least_divisor(sum.w), wide ? 0 : 0x1p-22, wide ? 0 : 0x1p-148};
   std::array<float, kChangeStrip> low, high;
-  enclose_for(sum)(isa, constants, base.data(), x, low.data(), high.data(), n);
+  const Enclose enclose = all_short(sum) ? enclose_for<true>(sum) : enclose_for<false>(sum);
+  enclose(isa, constants, base.data(), x, low.data(), high.data(), n);
   std::array<std::byte, kChangeStrip * sizeof(float)> upper;
   encode_on(isa, out_dtype, std::span<const float>(low).first(n), out);
   encode_on(isa, out_dtype, std::span<const float>(high).first(n), upper.data());

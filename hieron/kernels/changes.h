@@ -48,6 +48,7 @@ struct ChangeSum {
   size_t models = 0;  // at most kMostChangedModels
   bool elect = false, divide = false;
   std::array<double, kMostChangedModels> c{}, l{}, w{};
+  bool rounded_l = false;  // l are not the very numbers that are meant, but the nearest
 
   // Are all numbers of a size that f64 decides about nearly all elements?
   bool can_enclose() const;

@@ -135,8 +135,9 @@ std::vector<ChangeSum> sums() {
   using Numbers = std::array<double, kMost>;
   std::vector<ChangeSum> all;
   for (size_t models = 1; models <= kMost; ++models) {
-    for (const Numbers& w : {Numbers{0.6, 0.4, 0.3, 0.1}, Numbers{0.5, 0.5, 0.5, 0.5},
-                             Numbers{0.1, 0.2, -0.3, 1}, Numbers{1, -1, 1e-30, 1e30}}) {
+    for (const Numbers& w :
+         {Numbers{0.6, 0.4, 0.3, 0.1}, Numbers{0.5, 0.5, 0.5, 0.5}, Numbers{1, 1, 1, 1},
+          Numbers{1, -0.5, 0.25, 1}, Numbers{0.1, 0.2, -0.3, 1}, Numbers{1, -1, 1e-30, 1e30}}) {
       for (const double scale : {1.0, 2.0, 0.9, 0.0}) {
         Numbers l = w;
         for (double& v : l) v *= scale;
@@ -173,6 +174,19 @@ TEST(RoundChanges, DecideNearlyAllThatWeightsMakeUneven) {
                       .l = {0.6123, 0.4321},
                       .w = {0.6123, 0.4321}};
   EXPECT_GT(judge(sum, strip, DType::kBF16, best_isa()).decided, kChangeStrip * 9 / 10);
+}
+
+TEST(RoundChanges, DecideTiesAndVotesThatCancelIfWeightsAreShort) {
+  const Strip strip(DType::kBF16, kChangeStrip, 1);
+  ChangeSum sum{.models = 2,
+                .elect = true,
+                .divide = true,
+                .c = {0.5, 0.5},
+                .l = {0.5, 0.5},
+                .w = {0.5, 0.5}};
+  const size_t decided = judge(sum, strip, DType::kBF16, best_isa()).decided;
+  sum.rounded_l = true;  // nothing is known to be exact
+  EXPECT_GT(decided, judge(sum, strip, DType::kBF16, best_isa()).decided + kChangeStrip / 10);
 }
 
 TEST(RoundChanges, KeepTheBaseWhereNothingChanged) {

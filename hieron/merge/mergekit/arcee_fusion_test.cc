@@ -62,24 +62,24 @@ const Shape kLarge{1001, 1003};  // more than the million elements that mergekit
 constexpr uint64_t kElements = 1001 * 1003;
 
 // mergekit with torch 2.15: manual_seed(7), then the same tensor twice.
-TEST(ArceeFusion, SamplesALargeTensorAsMergekit015) {
+TEST(ReplayedArceeFusion, SamplesALargeTensorAsMergekit015) {
   Pair pair(DType::kF32, kLarge);
   EXPECT_EQ(pair.changed(Version::k015, 0), 1235);
   EXPECT_EQ(pair.changed(Version::k015, words_of_arcee_fusion(Version::k015, kElements)), 556);
 }
 
-TEST(ArceeFusion, SamplesALargeTensorAsMergekit014) {
+TEST(ReplayedArceeFusion, SamplesALargeTensorAsMergekit014) {
   Pair pair(DType::kF32, kLarge);
   EXPECT_EQ(pair.changed(Version::k014, 0), 533);
   EXPECT_EQ(pair.changed(Version::k014, words_of_arcee_fusion(Version::k014, kElements)), 548);
 }
 
-TEST(ArceeFusion, OfBf16HasMergekitsThreshold) {
+TEST(ReplayedArceeFusion, OfBf16HasMergekitsThreshold) {
   Pair pair(DType::kBF16, kLarge);
   EXPECT_EQ(pair.changed(Version::k015, 0), 52'797);
 }
 
-TEST(ArceeFusion, OfAnEmptyTensorIsEmpty) {
+TEST(ReplayedArceeFusion, OfAnEmptyTensorIsEmpty) {
   for (const Shape& shape : {Shape{0, 8}, Shape{8, 0}}) {
     Pair pair(DType::kF32, shape);
     const auto out = arcee_fusion(pair.task);
@@ -88,7 +88,7 @@ TEST(ArceeFusion, OfAnEmptyTensorIsEmpty) {
   }
 }
 
-TEST(ArceeFusion, DrawsNothingForATensorOfOneModel) {
+TEST(ReplayedArceeFusion, DrawsNothingForATensorOfOneModel) {
   TensorParameters alone;
   alone.per_model.resize(1);
   EXPECT_EQ(words_drawn(Version::k015, "arcee_fusion", alone, 0, kElements), 0);

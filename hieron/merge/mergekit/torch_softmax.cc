@@ -23,9 +23,8 @@ float fold(std::array<float, kLanes> lane) {
 }
 
 float total_of(std::span<const float> terms, DType dtype) {
-  const size_t n = terms.size(), whole = n - n % kLanes;
-  const bool one_by_one = dtype == DType::kF32 && n < kLanes;
-  const size_t in_lanes = one_by_one ? 0 : dtype == DType::kF32 ? n : whole;
+  const size_t n = terms.size();
+  const size_t in_lanes = dtype == DType::kF32 && n > kLanes ? n : n - n % kLanes;
   std::array<float, kLanes> lane{};
   for (size_t i = 0; i < in_lanes; ++i) lane[i % kLanes] += terms[i];
   const auto rest = terms.subspan(in_lanes);

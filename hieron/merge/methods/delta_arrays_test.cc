@@ -2,6 +2,7 @@
 #include "hieron/merge/methods/delta_arrays.h"
 
 #include <bit>
+#include <cmath>
 #include <random>
 
 #include "hieron/merge/methods/run_method_test.h"

@@ -13,6 +13,7 @@
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <optional>
 
 #include "hieron/kernels/isa.h"
 #include "hieron/kernels/lanes.h"
@@ -57,6 +58,14 @@ struct VarianceKeys {
   }
 };
 
+struct FlagFrom {
+  uint32_t least;
+  HIERON_INLINE void operator()(const uint32_t* __restrict keys, uint8_t* __restrict flags,
+                                size_t n) const {
+    for (size_t i = 0; i < n; ++i) flags[i] = keys[i] >= least;
+  }
+};
+
 // Adds d² of the selected elements to the four lanes of a leaf's sum. A strip begins at lane 0.
 struct AddEnergy {
   HIERON_INLINE void operator()(const double* __restrict x, const double* __restrict base,
@@ -87,8 +96,7 @@ struct Widen {
 };
 
 // The ends of an interval that holds b + Σ w·d / Σ w over the models of the elected sign, which is
-// that of Σ x − models·b. Across zero where f64 has no exact Σ x,
-// or infinities are about.
+// that of Σ x − models·b. Across zero where f64 has no exact Σ x, or infinities are about.
 template <size_t kModels>
 struct EncloseElected {
   HIERON_INLINE void operator()(Differences<kModels> d, const double* __restrict weights,
@@ -141,9 +149,8 @@ class SceWork final : public TensorWork {
   void look(const Piece& piece, WorkScratch& scratch) override {
     DeltaArrays arrays(piece, base_, scratch);
     if (order_ && order_->wants_pass()) return look_at_order(piece, arrays, scratch);
-    sums_->each_leaf(piece, [&](size_t first, size_t n, std::span<double> sums) {
-      select(arrays, piece.first, first, n, scratch);
-      add_energies(arrays, first, n, scratch, sums);
+    sums_->each_leaf(piece, [&](size_t first, size_t, std::span<double> sums) {
+      add_energies(piece, arrays, first, scratch, sums);
     });
   }
 
@@ -166,12 +173,9 @@ class SceWork final : public TensorWork {
     DeltaArrays arrays(piece, base_, scratch);
     const size_t width = static_cast<size_t>(info(out_).bits) / 8;
     for (size_t first = 0; first < piece.count; first += kLeaf) {
-      const size_t n = std::min<size_t>(kLeaf, piece.count - first);
-      select(arrays, piece.first, first, n, scratch);
-      for (size_t at = 0; at < n; at += kStrip) {
-        arrays.read(first + at, std::min(kStrip, n - at));
-        round(arrays, scratch.flags.data() + at, out + (first + at) * width);
-      }
+      each_strip(piece, arrays, first, scratch, [&](size_t at, const uint8_t* selected) {
+        round(arrays, selected, out + (first + at) * width);
+      });
     }
   }
 
@@ -188,34 +192,55 @@ class SceWork final : public TensorWork {
     scratch.keys.resize(std::max(scratch.keys.size(), n));
     for (size_t at = 0; at < n; at += kStrip) {
       arrays.read(first + at, std::min(kStrip, n - at));
-      arrays.with_differences([&]<size_t kModels>(Differences<kModels> d) {
-        run(best_isa(), VarianceKeys<kModels>{}, d, scratch.keys.data() + at, arrays.count());
-      });
+      find_strip_keys(arrays, scratch.keys.data() + at);
     }
   }
 
-  // scratch.flags: the selected elements of a leaf that begins at `first` of the piece.
-  void select(DeltaArrays& arrays, uint64_t piece_first, size_t first, size_t n,
-              WorkScratch& scratch) const {
+  static void find_strip_keys(const DeltaArrays& arrays, uint32_t* keys) {
+    arrays.with_differences([&]<size_t kModels>(Differences<kModels> d) {
+      run(best_isa(), VarianceKeys<kModels>{}, d, keys, arrays.count());
+    });
+  }
+
+  // Reads the strips of a leaf that begins at `first` of the piece, and calls act(at, selected) for
+  // each, `at` counted from there.
+  template <class Act>
+  void each_strip(const Piece& piece, DeltaArrays& arrays, size_t first, WorkScratch& scratch,
+                  const Act& act) const {
+    const size_t n = std::min<size_t>(kLeaf, piece.count - first);
     scratch.flags.resize(std::max(scratch.flags.size(), n));
-    if (!order_) {
-      std::fill_n(scratch.flags.begin(), n, uint8_t{1});
-      return;
+    uint8_t* flags = scratch.flags.data();
+    std::optional<uint32_t> least;  // the least key that is selected, if keys alone decide
+    if (order_) {
+      least = order_->least_before(0, (piece.first + first) / kLeaf);
+      if (!least) {
+        find_keys(arrays, first, n, scratch);
+        order_->before(0, piece.first + first, std::span(scratch.keys).first(n), flags);
+      }
+    } else {
+      std::fill_n(flags, n, uint8_t{1});
     }
-    find_keys(arrays, first, n, scratch);
-    order_->before(0, piece_first + first, std::span(scratch.keys).first(n), scratch.flags.data());
-  }
-
-  static void add_energies(DeltaArrays& arrays, size_t first, size_t n, const WorkScratch& scratch,
-                           std::span<double> sums) {
-    std::vector<std::array<double, 4>> lanes(sums.size());
     for (size_t at = 0; at < n; at += kStrip) {
       arrays.read(first + at, std::min(kStrip, n - at));
-      for (size_t m = 0; m < lanes.size(); ++m) {
-        run(best_isa(), AddEnergy{}, arrays.value(m), arrays.base(), scratch.flags.data() + at,
-            arrays.count(), &lanes[m]);
+      if (least) {
+        std::array<uint32_t, kStrip> keys;
+        find_strip_keys(arrays, keys.data());
+        run(best_isa(), FlagFrom{*least}, static_cast<const uint32_t*>(keys.data()), flags + at,
+            arrays.count());
       }
+      act(at, static_cast<const uint8_t*>(flags + at));
     }
+  }
+
+  void add_energies(const Piece& piece, DeltaArrays& arrays, size_t first, WorkScratch& scratch,
+                    std::span<double> sums) const {
+    std::vector<std::array<double, 4>> lanes(sums.size());
+    each_strip(piece, arrays, first, scratch, [&](size_t, const uint8_t* selected) {
+      for (size_t m = 0; m < lanes.size(); ++m) {
+        run(best_isa(), AddEnergy{}, arrays.value(m), arrays.base(), selected, arrays.count(),
+            &lanes[m]);
+      }
+    });
     for (size_t m = 0; m < lanes.size(); ++m) {
       sums[m] = (lanes[m][0] + lanes[m][1]) + (lanes[m][2] + lanes[m][3]);
     }

@@ -422,7 +422,11 @@ class TaskVectorWork final : public TensorWork {
     }
     if (!normalize_ || rules_.elect || divisor == 0) return sum;
     if (std::abs(divisor) < size * kLeastShare) return {};  // for apply_wide()
-    for (double& l : sum.l) l /= divisor;
+    for (double& l : sum.l) {
+      const double share = l / divisor;
+      sum.rounded_l = sum.rounded_l || std::fma(share, divisor, -l) != 0;
+      l = share;
+    }
     return sum;
   }
 
