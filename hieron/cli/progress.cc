@@ -17,7 +17,7 @@ namespace {
 constexpr auto kRedraw = std::chrono::milliseconds(100);
 
 std::string show_seconds(double seconds) {
-  const auto s = static_cast<uint64_t>(seconds + 0.5);
+  const auto s = static_cast<uint64_t>(std::llround(seconds));
   if (s < 120) return fmt::format("{} s", s);
   if (s < 7200) return fmt::format("{} min", (s + 30) / 60);
   return fmt::format("{} h {:02} min", s / 3600, s % 3600 / 60);

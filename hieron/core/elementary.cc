@@ -207,9 +207,8 @@ constexpr int kSteps = 64;
 // 2^(j/64), j from -32 to 31
 constexpr std::array<Two, kSteps> kPowersOfTwo = [] {
   std::array<Two, kSteps> powers{};
-  for (int j = -kSteps / 2; j < kSteps / 2; ++j) {
-    powers[static_cast<size_t>(j + kSteps / 2)] = exponential_near_zero(kLn2 * (j * 0x1p-6));
-  }
+  double j = -kSteps / 2;
+  for (Two& power : powers) power = exponential_near_zero(kLn2 * (j++ * 0x1p-6));
   return powers;
 }();
 // ln(2)/64: 32 bits, so that multiples up to 2^21 are exact; the next 53

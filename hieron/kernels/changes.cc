@@ -43,7 +43,7 @@ struct Keys {
 struct KeepBetween {
   int32_t least, below;
   HIERON_INLINE void operator()(const float* x, const float* base, float* kept, size_t n) const {
-#pragma GCC ivdep
+    HIERON_NO_OVERLAP
     for (size_t i = 0; i < n; ++i) {
       const auto key = static_cast<int32_t>(key_of(x[i], base[i]));
       const bool keep = (key >= least) & (key < below);
@@ -55,7 +55,7 @@ struct KeepBetween {
 struct KeepFlagged {
   HIERON_INLINE void operator()(const uint8_t* flags, const float* x, const float* base,
                                 float* kept, size_t n) const {
-#pragma GCC ivdep
+    HIERON_NO_OVERLAP
     for (size_t i = 0; i < n; ++i) kept[i] = choose_bits(0u - flags[i], x[i], base[i]);
   }
 };

@@ -25,6 +25,13 @@ Isa best_isa();
 // Refuses a HIERON_ISA that is unknown, or that this CPU lacks; best_isa() ignores it.
 Status check_isa_choice();
 
+// Before a loop whose arrays do not overlap, where the compiler cannot see that.
+#if defined(__clang__)
+#define HIERON_NO_OVERLAP _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define HIERON_NO_OVERLAP _Pragma("GCC ivdep")
+#endif
+
 #define HIERON_INLINE [[gnu::always_inline]] inline
 
 #if defined(__x86_64__)

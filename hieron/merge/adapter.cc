@@ -119,8 +119,13 @@ class AdapterFile {
     out->magnitude_by_row = !fit.transposed;
     HIERON_TRY(std::vector<float> a, values(*module.a));
     HIERON_TRY(std::vector<float> b, values(*module.b));
-    out->left = fit.transposed ? transposed(a, fit.rank, fit.rows) : std::move(b);
-    out->right = fit.transposed ? transposed(b, fit.columns, fit.rank) : std::move(a);
+    if (fit.transposed) {
+      out->left = transposed(a, fit.rank, fit.rows);
+      out->right = transposed(b, fit.columns, fit.rank);
+    } else {
+      out->left = std::move(b);
+      out->right = std::move(a);
+    }
     if (module.magnitude) {
       HIERON_TRY(const std::vector<float> m, values(*module.magnitude));
       out->magnitudes.assign(m.begin(), m.end());
