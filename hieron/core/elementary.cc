@@ -207,7 +207,7 @@ constexpr int kSteps = 64;
 // 2^(j/64), j from -32 to 31
 constexpr std::array<Two, kSteps> kPowersOfTwo = [] {
   std::array<Two, kSteps> powers{};
-  double j = -kSteps / 2;
+  double j = -0.5 * kSteps;
   for (Two& power : powers) power = exponential_near_zero(kLn2 * (j++ * 0x1p-6));
   return powers;
 }();
