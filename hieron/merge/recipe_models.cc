@@ -56,7 +56,7 @@ Result<std::shared_ptr<const Checkpoint>> RecipeModels::open_once(const ModelRef
 
 Result<std::shared_ptr<const Checkpoint>> RecipeModels::open_files(const ModelRef& ref,
                                                                    const std::string& path) const {
-  HIERON_TRY(const std::shared_ptr<const Checkpoint> base, open_checkpoint(path));
+  HIERON_TRY(std::shared_ptr<const Checkpoint> base, open_checkpoint(path));
   if (ref.adapter.empty() || path == locate({ref.text})) return base;
   const std::string adapter =
       locate({fmt::format("{}@{}", ref.adapter, ref.adapter_revision), ref.adapter});

@@ -52,7 +52,8 @@ class ReplayWork final : public TensorWork {
       return;
     }
     // An element-wise replay was tried by the plan; here it cannot fail any more.
-    (void)run(piece.operands, piece.first, piece.count, {out, piece.count * w});
+    [[maybe_unused]] const Status done =
+        run(piece.operands, piece.first, piece.count, {out, piece.count * w});
   }
 
  private:

@@ -17,7 +17,7 @@ size_t width(DType dtype) { return static_cast<size_t>(info(dtype).bits) / 8; }
 }  // namespace
 
 DeltaArrays::DeltaArrays(const Piece& piece, size_t base, WorkScratch& scratch)
-    : piece_(piece), base_operand_(base), scratch_(scratch) {
+    : piece_(piece), scratch_(scratch) {
   const size_t models = piece.operands.size() - 1;
   scratch.f64.resize(std::max(scratch.f64.size(), (4 + 4 * models) * kStrip));
   double* next = scratch.f64.data();

@@ -95,7 +95,6 @@ class DeltaArrays {
                       std::byte* out);
 
   const Piece& piece_;
-  const size_t base_operand_;
   WorkScratch& scratch_;
   size_t count_ = 0;
   bool narrow_ = true;

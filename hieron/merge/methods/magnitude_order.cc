@@ -54,7 +54,7 @@ void flag_at_border(std::span<const uint32_t> keys, uint32_t border, uint64_t wi
 
 uint32_t magnitude_key(float value) { return std::bit_cast<uint32_t>(value) & 0x7FFFFFFF; }
 
-MagnitudeOrder::MagnitudeOrder(uint64_t elements, std::vector<uint64_t> positions)
+MagnitudeOrder::MagnitudeOrder(uint64_t elements, const std::vector<uint64_t>& positions)
     : elements_(elements), stage_(elements <= kSmall ? Stage::kKeep : Stage::kBins) {
   bool needed = false;
   for (uint64_t position : positions) {

@@ -21,7 +21,7 @@ uint32_t magnitude_key(float value);
 class MagnitudeOrder {
  public:
   // Borders after the first positions[j] elements, 0 <= positions[j] <= elements.
-  MagnitudeOrder(uint64_t elements, std::vector<uint64_t> positions);
+  MagnitudeOrder(uint64_t elements, const std::vector<uint64_t>& positions);
   // One border, after a share of those elements whose key is not zero (rounded down).
   MagnitudeOrder(uint64_t elements, double share_of_nonzero);
 

@@ -86,7 +86,7 @@ struct Coefficients {
     } else {
       for (size_t i = 0; i < n; ++i) {
         const uint32_t key = key_of(x[i], base[i]);
-        c[i] = (key >= kept.least) & (key < kept.below) ? factor : 0;
+        c[i] = ((key >= kept.least) & (key < kept.below)) ? factor : 0;
       }
     }
   }
