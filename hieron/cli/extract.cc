@@ -131,7 +131,8 @@ void add_extract(CLI::App& app, Context& context) {
   command->add_option("-o,--out", asked->folder, "folder for the adapter")
       ->required()
       ->type_name("DIR");
-  command->add_option("--rank", asked->rank, "Of every matrix, at most (default: 32)");
+  command->add_option("--rank", asked->rank, "Of every matrix, at most (default: 32)")
+      ->check(CLI::Range(1, 1 << 20));
   command->add_option("--tolerance", asked->tolerance, "Share of the change that may be missed");
   command->add_option("--dtype", asked->dtype, "Of the factors: F32 (default), BF16 or F16");
   command->add_flag("--overwrite", asked->overwrite, "Replace an adapter in DIR");

@@ -243,7 +243,11 @@ std::string text_of(const Done& done) {
   std::string text;
   for (const std::string& warning : plan.warnings) text += fmt::format("warning: {}\n", warning);
   if (done.made_before) {
-    return text + fmt::format("{}: made before from the same recipe and inputs\n", done.job.out);
+    return text +
+           fmt::format(
+               "{}: its manifest names this plan, and its files have their sizes; not made again "
+               "(hieron verify checks the bytes, --overwrite makes it anew)\n",
+               done.job.out);
   }
   if (!done.result) {
     return text +

@@ -165,8 +165,11 @@ Outcome verify_manifest(const Asked& asked, const Context& context) {
 Outcome verify(const Asked& asked, const Context& context) {
   std::error_code ignored;
   const fs::path what(asked.what);
-  if (fs::exists(what / "adapter_config.json", ignored) || !asked.base.empty()) {
-    return verify_adapter(asked, context);
+  const bool adapter = fs::exists(what / "adapter_config.json", ignored) &&
+                       !fs::exists(what / kManifestName, ignored);
+  if (adapter) return verify_adapter(asked, context);
+  if (!asked.base.empty()) {
+    return usage_error(fmt::format("--base is for adapters, but {} is none.", asked.what));
   }
   if (fs::exists(what / "evidence.json", ignored)) {
     return refuse(
@@ -183,7 +186,14 @@ Outcome verify(const Asked& asked, const Context& context) {
     return system_error(fmt::format("{}: there is no such file or folder.", asked.what),
                         asked.what);
   }
-  if (fs::is_directory(what, ignored) && asked.ref.empty()) return verify_manifest(asked, context);
+  if (fs::is_directory(what, ignored) && asked.ref.empty()) {
+    if (fs::exists(what / kManifestName, ignored)) return verify_manifest(asked, context);
+    return refuse(
+        fmt::format("{}: the folder has no {}: hieron did not write it, or has not finished "
+                    "(run the same merge again).",
+                    asked.what, kManifestName),
+        asked.what);
+  }
   return usage_error(fmt::format(
       "{}: verify takes a recipe (.yml) with a REF, or a folder with a {}; `hieron diff` "
       "compares two checkpoints.",

@@ -137,7 +137,7 @@ class MergeVisitor final : public Visitor {
     if (must_be_finite) HIERON_CHECK(check_inputs(plan, tensor, block, own));
     member.computations[block.row]->apply(block.first, block.count, own.data, out, own.scratch);
     if (!must_be_finite || count_non_finite(tensor.dtype, out, block.count) == 0) return {};
-    return not_finite(tensor, block, own, out);
+    return not_finite(plan, tensor, block, own, out);
   }
 
   // A sum hands on what is not finite; a method that compares may drop it without a word.
@@ -150,31 +150,36 @@ class MergeVisitor final : public Visitor {
       size_t i = 0;
       while (!non_finite(dtype, load_bits(dtype, own.data[k], i))) ++i;
       return refuse(
-          fmt::format("Tensor \"{}\", element {}: the model \"{}\" has {}, which {} would lose or "
-                      "spread; repair or leave out the model that is damaged.",
-                      printable(tensor.name), with_commas(block.first + i),
-                      printable(plan.models[plan.slots[tensor.inputs[k].slot]].ref),
-                      decode(dtype, load_bits(dtype, own.data[k], i)),
-                      tensor.method->describe().name),
+          fmt::format(
+              "{}: tensor \"{}\", element {}: the model \"{}\" has {}, which {} would lose or "
+              "spread; repair or leave out the model that is damaged.",
+              plan.recipe.file, printable(tensor.name), with_commas(block.first + i),
+              printable(plan.models[plan.slots[tensor.inputs[k].slot]].ref),
+              decode(dtype, load_bits(dtype, own.data[k], i)), tensor.method->describe().name),
           {}, tensor.name);
     }
     return {};
   }
 
-  static Status not_finite(const PlannedTensor& tensor, const Block& block, const Worker& own,
-                           const std::byte* out) {
+  static Status not_finite(const Plan& plan, const PlannedTensor& tensor, const Block& block,
+                           const Worker& own, const std::byte* out) {
     size_t i = 0;
     while (!non_finite(tensor.dtype, load_bits(tensor.dtype, out, i))) ++i;
     std::string inputs;
+    bool damaged = false;
     for (size_t k = 0; k < own.data.size(); ++k) {
       const DType dtype = tensor.inputs[k].tensor->dtype;
-      inputs += fmt::format("{}{}", k ? ", " : "", decode(dtype, load_bits(dtype, own.data[k], i)));
+      const uint64_t bits = load_bits(dtype, own.data[k], i);
+      damaged = damaged || non_finite(dtype, bits);
+      inputs += fmt::format("{}{}", k ? ", " : "", decode(dtype, bits));
     }
     return refuse(
-        fmt::format(
-            "Tensor \"{}\", element {}: the merged value is not a finite number (the models have "
-            "{}); repair or leave out the model that is damaged, or merge into a wider dtype.",
-            printable(tensor.name), with_commas(block.first + i), inputs),
+        fmt::format("{}: tensor \"{}\", element {}: the merged value is not a finite number (the "
+                    "models have "
+                    "{}); {}.",
+                    plan.recipe.file, printable(tensor.name), with_commas(block.first + i), inputs,
+                    damaged ? "repair or leave out the model that is damaged"
+                            : "make the parameters smaller, or merge into a wider dtype"),
         {}, tensor.name);
   }
 

@@ -343,6 +343,12 @@ Status check_folder(const std::string& folder, bool overwrite) {
     return refuse(fmt::format("{}: the folder is not empty; give another, or --overwrite.", folder),
                   folder);
   }
+  for (const char* weights : {"model.safetensors", "model.safetensors.index.json"}) {
+    if (!fs::exists(fs::path(folder) / weights, failed)) continue;
+    return refuse(
+        fmt::format("{}: the folder holds a model; give the adapter a folder of its own.", folder),
+        folder);
+  }
   fs::create_directories(folder, failed);
   if (failed) {
     return system_error(fmt::format("{}: cannot make the folder ({}).", folder, failed.message()),

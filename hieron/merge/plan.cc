@@ -82,6 +82,7 @@ class Planner {
       account_for_the_rest();
       check_tokenizers();
       note_random_stream();
+      check_common();
       if (plan_->tensors.empty() && plan_->problems.empty())
         findings_.problem(fmt::format("{}: the models have no tensors.", file()));
       lay_out(*plan_, options_.shard_bytes);
@@ -384,9 +385,9 @@ class Planner {
         findings_.warn_at(
             setting.line,
             fmt::format("the gradient of {} gives its first value to what follows the "
-                        "layers, as in mergekit; for another one put a filter before it "
-                        "(\"{}\")",
-                        setting.name, printable(name)));
+                        "layers (final norm, head), as in mergekit; for another one put a filter "
+                        "before it",
+                        setting.name));
       }
     };
     note(plan_->recipe.parameters);
@@ -638,9 +639,9 @@ class Planner {
     findings_.problem_at(
         source.line,
         filtered
-            ? fmt::format(
-                  "no filter of the model's {} matches \"{}\"; end the list with `- value: …`",
-                  parameter, printable(tensor))
+            ? fmt::format("no filter of the model's {} matches every tensor; end the list with `- "
+                          "value: …`",
+                          parameter)
             : fmt::format("the model \"{}\" has no {}, which {} needs; add `parameters: {{{}: …}}`",
                           printable(source.model.text), parameter, plan_->recipe.method, parameter),
         filtered ? tensor : std::string());
@@ -719,6 +720,21 @@ class Planner {
       tensor.inputs.push_back({input.source->slot, input.tensor});
     account(inputs, tensor.rule, why);
     plan_->tensors.push_back(std::move(tensor));
+  }
+
+  // A merge in which nothing is merged is a mistake.
+  void check_common() {
+    const bool several = std::ranges::any_of(opened_.bodies, [](const Body& body) {
+      return std::ranges::any_of(body.slices,
+                                 [](const OpenSlice& open) { return open.sources.size() > 1; });
+    });
+    const bool common = std::ranges::any_of(
+        plan_->tensors, [](const PlannedTensor& tensor) { return tensor.inputs.size() > 1; });
+    if (!several || common || !plan_->problems.empty()) return;
+    findings_.problem(fmt::format(
+        "{}: the models have no tensor in common, so that nothing is merged; they are of different "
+        "architectures, or one is an adapter.",
+        file()));
   }
 
   void account_for_the_rest() {
