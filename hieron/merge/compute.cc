@@ -107,7 +107,7 @@ void Computation::look(uint64_t first, size_t count, std::span<const std::byte* 
 void Computation::apply(uint64_t first, size_t count, std::span<const std::byte* const> data,
                         std::byte* out, ComputeScratch& scratch) const {
   if (!work_) {
-    std::memcpy(out, data[0], count * width(tensor_.dtype));
+    if (count > 0) std::memcpy(out, data[0], count * width(tensor_.dtype));
     return;
   }
   const bool direct = tensor_.returned == tensor_.dtype;
