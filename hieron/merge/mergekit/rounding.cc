@@ -14,6 +14,7 @@ Values values_of(const Operand& operand, size_t n) {
 }
 
 void store_values(DType dtype, std::span<const float> values, std::byte* out) {
+  if (values.empty()) return;
   if (dtype == DType::kF32) {
     std::memcpy(out, values.data(), values.size_bytes());
     return;
