@@ -1,11 +1,10 @@
+
 #include "hieron/assay/recovered_yaml.h"
-
 #include <fmt/format.h>
-
 #include <algorithm>
 #include <set>
-
 #include "hieron/core/text.h"
+#include "hieron/merge/dtype_names.h"
 
 namespace hieron {
 namespace {
@@ -64,16 +63,8 @@ std::string common_dtype(const Alignment& alignment) {
     if (info(row.views[0]->tensor->dtype).format) found.insert(row.views[0]->tensor->dtype);
   }
   if (found.size() != 1) return {};
-  switch (*found.begin()) {
-    case DType::kBF16:
-      return "bfloat16";
-    case DType::kF16:
-      return "float16";
-    case DType::kF32:
-      return "float32";
-    default:
-      return {};
-  }
+  const std::string_view name = torch_name(*found.begin());
+  return written_dtype(name) ? std::string(name) : std::string();
 }
 
 double effective(const Combination& combination, size_t k) {

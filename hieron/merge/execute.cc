@@ -187,12 +187,6 @@ class MergeVisitor final : public Visitor {
   std::vector<Worker> workers_;
 };
 
-uint64_t input_bytes(const PlannedTensor& tensor) {
-  uint64_t bytes = 0;
-  for (const PlannedInput& input : tensor.inputs) bytes += input.tensor->bytes();
-  return bytes;
-}
-
 // Turns the progress of single walks into that of the whole: how much more is read in further
 // passes is known only from the tensors that are done.
 class Journey {
@@ -284,7 +278,7 @@ class Execution {
     for (const PlannedShard& shard : lead_.shards) {
       if (folders_.front()->finished(shard)) continue;
       for (uint32_t i = shard.first; i < shard.first + shard.count; ++i) {
-        bytes += input_bytes(lead_.tensors[i]);
+        bytes += lead_.tensors[i].input_bytes();
       }
     }
     return bytes;
@@ -345,7 +339,7 @@ class Execution {
         HIERON_CHECK(carry_out(group));
       }
       for (uint32_t i = first; i < first + group.count; ++i) {
-        journey_->end_tensors(input_bytes(lead_.tensors[i]));
+        journey_->end_tensors(lead_.tensors[i].input_bytes());
       }
       first += group.count;
     }
@@ -388,7 +382,7 @@ class Execution {
         const Plan& plan = member.folder->plan();
         auto computation = std::make_unique<Computation>(plan, plan.tensors[i]);
         grain = std::lcm(grain, std::max<uint64_t>(1, computation->grain()));
-        if (computation->wants_pass()) held += computation->held() + input_bytes(plan.tensors[i]);
+        if (computation->wants_pass()) held += computation->held() + plan.tensors[i].input_bytes();
         started.push_back(std::move(computation));
       }
       if (started.size() > 1 && grain > kMaxGrain) break;

@@ -28,6 +28,26 @@ constexpr const char* kLinear =
     "merge_method: linear\nmodels:\n- {model: a, parameters: {weight: 0.6}}\n- {model: b, "
     "parameters: {weight: 0.4}}\n";
 
+// As long as it lives, the disk is full after so many writes.
+class FullDisk {
+ public:
+  explicit FullDisk(int64_t writes) : left_(writes), scope_(calls()) {}
+
+ private:
+  Syscalls calls() {
+    Syscalls calls;
+    calls.pwrite = [this](int fd, const void* buffer, size_t bytes, int64_t offset) -> int64_t {
+      if (--left_ >= 0) return ::pwrite(fd, buffer, bytes, offset);
+      errno = ENOSPC;
+      return -1;
+    };
+    return calls;
+  }
+
+  std::atomic<int64_t> left_;
+  const ScopedSyscalls scope_;
+};
+
 void write_pair(const ScratchFolder& folder) {
   for (const auto& [name, phase] : std::map<std::string, double>{{"a", 1}, {"b", 2}}) {
     write_model(folder, name,
@@ -163,14 +183,7 @@ TEST(Execute, AnInterruptedMergeIsContinuedBesideAFreshOne) {
   ASSERT_TRUE(execute(**first, folder.path("a-reference"), {}));
   ASSERT_TRUE(execute(**second, folder.path("b-reference"), {}));
   {
-    std::atomic<int64_t> left = 2;
-    Syscalls calls;
-    calls.pwrite = [&](int fd, const void* buffer, size_t bytes, int64_t offset) -> int64_t {
-      if (--left >= 0) return ::pwrite(fd, buffer, bytes, offset);
-      errno = ENOSPC;
-      return -1;
-    };
-    const ScopedSyscalls scope(std::move(calls));
+    const FullDisk disk(2);
     ASSERT_FALSE(execute(**first, folder.path("a-out"), {}));
   }
   const std::vector<MergeJob> jobs{{first->get(), folder.path("a-out")},
@@ -265,16 +278,7 @@ void expect_full_disk_then_same_bytes(int64_t writes) {
   const PlanOptions options{.arithmetic = {}, .shard_bytes = 20000};
   ASSERT_TRUE(merge(folder, kLinear, "reference", {}, options));
   {
-    std::atomic<int64_t> left = writes;
-    Syscalls calls;
-    calls.pwrite = [&](int fd, const void* buffer, size_t bytes, int64_t offset) -> int64_t {
-      if (--left < 0) {
-        errno = ENOSPC;
-        return -1;
-      }
-      return ::pwrite(fd, buffer, bytes, offset);
-    };
-    const ScopedSyscalls scope(std::move(calls));
+    const FullDisk disk(writes);
     const auto result = merge(folder, kLinear, "out", {}, options);
     ASSERT_FALSE(result);
     EXPECT_EQ(result.error().code, ErrorCode::kSystem);
@@ -324,14 +328,7 @@ TEST(Execute, CancelledMergesAreContinuedToTheSameBytes) {
 
 // Fails for want of room after so many writes.
 Result<MergeResult> merge_on_a_full_disk(const ScratchFolder& folder, int64_t writes) {
-  std::atomic<int64_t> left = writes;
-  Syscalls calls;
-  calls.pwrite = [&](int fd, const void* buffer, size_t bytes, int64_t offset) -> int64_t {
-    if (--left >= 0) return ::pwrite(fd, buffer, bytes, offset);
-    errno = ENOSPC;
-    return -1;
-  };
-  const ScopedSyscalls scope(std::move(calls));
+  const FullDisk disk(writes);
   return merge(folder, kLinear, "out", {}, {.arithmetic = {}, .shard_bytes = 20000});
 }
 

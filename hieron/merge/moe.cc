@@ -16,6 +16,7 @@
 #include "hieron/core/prf.h"
 #include "hieron/core/text.h"
 #include "hieron/kernels/decode.h"
+#include "hieron/merge/dtype_names.h"
 #include "hieron/merge/experts.h"
 #include "hieron/merge/prompt_gate.h"
 #include "hieron/model/config.h"
@@ -537,11 +538,9 @@ class Mixture {
       out.erase(gone);
     out["architectures"] = {kind_->class_name};
     out["model_type"] = kind_->model_type;
-    out[out.contains("dtype") && !out.contains("torch_dtype") ? "dtype" : "torch_dtype"] =
-        dtype_ == DType::kBF16  ? "bfloat16"
-        : dtype_ == DType::kF16 ? "float16"
-        : dtype_ == DType::kF64 ? "float64"
-                                : "float32";
+    if (const std::string_view name = torch_name(dtype_); !name.empty()) {
+      out[out.contains("dtype") && !out.contains("torch_dtype") ? "dtype" : "torch_dtype"] = name;
+    }
     out["num_experts_per_tok"] = recipe_.experts_per_token;
     out["intermediate_size"] = inner;
     if (kind_->name == "mixtral") {

@@ -7,26 +7,13 @@
 #include <string_view>
 
 #include "hieron/core/text.h"
+#include "hieron/merge/dtype_names.h"
 #include "hieron/merge/generation.h"
 #include "hieron/merge/layers.h"
 #include "hieron/merge/modules.h"
 
 namespace hieron {
 namespace {
-
-// As configurations spell it.
-std::string_view spelt(DType dtype) {
-  switch (dtype) {
-    case DType::kBF16:
-      return "bfloat16";
-    case DType::kF16:
-      return "float16";
-    case DType::kF32:
-      return "float32";
-    default:
-      return "";
-  }
-}
 
 class ConfigWriter {
  public:
@@ -41,8 +28,10 @@ class ConfigWriter {
       if (!body.by_slices) continue;
       config = body.module ? with_module(b, config) : with_stack(b, config);
     }
-    const auto written = written_dtype();
-    if (written && !spelt(*written).empty()) config = retyped_config(config, spelt(*written));
+    const auto written = dtype_to_state();
+    if (written && !torch_name(*written).empty()) {
+      config = retyped_config(config, torch_name(*written));
+    }
     if (vocabulary) config = resized_config(config, *vocabulary);
     return config;
   }
@@ -50,7 +39,7 @@ class ConfigWriter {
  private:
   // The dtype that config.json has to speak of, where it is not the donor's: what the recipe says;
   // else that of most weights, if any is not as in the donor. Replays leave it, as mergekit does.
-  std::optional<DType> written_dtype() const {
+  std::optional<DType> dtype_to_state() const {
     if (plan_.recipe.out_dtype) return plan_.recipe.out_dtype;
     if (plan_.recipe.dtype || casts_first(plan_.arithmetic)) return plan_.recipe.dtype;
     const Checkpoint& donor = *plan_.models[plan_.donor].checkpoint;

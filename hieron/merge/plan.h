@@ -71,6 +71,11 @@ struct PlannedTensor {
 
   const Shape& shape() const { return inputs.front().tensor->shape; }
   uint64_t bytes() const { return elements * static_cast<uint64_t>(info(dtype).bits) / 8; }
+  uint64_t input_bytes() const {
+    uint64_t total = 0;
+    for (const PlannedInput& input : inputs) total += input.tensor->bytes();
+    return total;
+  }
 };
 
 struct PlannedShard {

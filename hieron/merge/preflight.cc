@@ -150,12 +150,6 @@ class Trial {
   ComputeScratch scratch_;
 };
 
-uint64_t input_bytes(const PlannedTensor& tensor) {
-  uint64_t bytes = 0;
-  for (const PlannedInput& input : tensor.inputs) bytes += input.tensor->bytes();
-  return bytes;
-}
-
 // What the system could give without swapping; nothing if it does not say.
 std::optional<uint64_t> free_memory() {
   std::ifstream file("/proc/meminfo");
@@ -181,7 +175,7 @@ Preflight preflight(const Plan& plan, unsigned threads) {
     if (fresh) known->second = Trial(plan, tensor).run().value_or(Cost{});
     const Cost& cost = known->second;
     const auto n = static_cast<double>(tensor.elements);
-    const uint64_t bytes = input_bytes(tensor);
+    const uint64_t bytes = tensor.input_bytes();
     needs.bytes_read += bytes;
     needs.bytes_passed += static_cast<uint64_t>(cost.passes * static_cast<double>(bytes));
     computing += cost.seconds * n;

@@ -8,6 +8,7 @@
 #include <tuple>
 
 #include "hieron/core/text.h"
+#include "hieron/merge/dtype_names.h"
 #include "hieron/merge/generation.h"
 
 namespace hieron {
@@ -156,13 +157,10 @@ bool RecipeReader::path(const Node& node, std::string& path, std::string& revisi
 
 std::optional<DType> RecipeReader::dtype(const Node* node, std::string_view key) {
   if (!node) return std::nullopt;
-  constexpr std::array<std::string_view, 3> names{"bfloat16", "float16", "float32"};
-  constexpr std::array<DType, 3> values{DType::kBF16, DType::kF16, DType::kF32};
   std::string_view name = node->text;
   if (name.starts_with("torch.")) name.remove_prefix(6);
-  const auto at = std::ranges::find(names, name);
-  if (at != names.end()) return values[static_cast<size_t>(at - names.begin())];
-  const std::string_view meant = near_miss(name, names);
+  if (const auto known = written_dtype(name)) return known;
+  const std::string_view meant = near_miss(name, kWrittenNames);
   problem(node->line,
           fmt::format("{}: \"{}\" is none of bfloat16, float16 and float32{}", key,
                       printable(node->text),

@@ -27,28 +27,10 @@ constexpr std::array<ParameterInfo, 7> kParameters{{
      "no effect: mergekit saves memory with it"},
 }};
 
-class Breadcrumbs final : public Method {
- public:
-  Breadcrumbs(const MethodInfo& about, bool elect)
-      : about_(about), rules_{Sparsify::kOutliers, elect} {}
-
-  const MethodInfo& describe() const override { return about_; }
-  std::optional<std::string> check(const TensorTask& task) const override {
-    return check_task_vectors(task, rules_);
-  }
-  std::unique_ptr<TensorWork> start(const TensorTask& task) const override {
-    return task_vector_work(task, rules_);
-  }
-
- private:
-  const MethodInfo about_;
-  const TaskVectorRules rules_;
-};
-
 }  // namespace
 
 const Method& breadcrumbs() {
-  static const Breadcrumbs method(
+  static const TaskVectorMethod method(
       {
           .name = "breadcrumbs",
           .summary = "the large changes without the largest, added",
@@ -60,12 +42,12 @@ const Method& breadcrumbs() {
           .max_models = 255,
           .base = BaseModel::kRequired,
       },
-      false);
+      {Sparsify::kOutliers, false});
   return method;
 }
 
 const Method& breadcrumbs_ties() {
-  static const Breadcrumbs method(
+  static const TaskVectorMethod method(
       {
           .name = "breadcrumbs_ties",
           .summary = "the large changes without the largest, sign by majority",
@@ -78,7 +60,7 @@ const Method& breadcrumbs_ties() {
           .max_models = 255,
           .base = BaseModel::kRequired,
       },
-      true);
+      {Sparsify::kOutliers, true});
   return method;
 }
 

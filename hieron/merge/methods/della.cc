@@ -38,27 +38,10 @@ constexpr std::array<ParameterInfo, 7> kTies{{
      "no effect: mergekit saves memory with it"},
 }};
 
-class Della final : public Method {
- public:
-  Della(const MethodInfo& about, bool elect) : about_(about), rules_{Sparsify::kRanked, elect} {}
-
-  const MethodInfo& describe() const override { return about_; }
-  std::optional<std::string> check(const TensorTask& task) const override {
-    return check_task_vectors(task, rules_);
-  }
-  std::unique_ptr<TensorWork> start(const TensorTask& task) const override {
-    return task_vector_work(task, rules_);
-  }
-
- private:
-  const MethodInfo about_;
-  const TaskVectorRules rules_;
-};
-
 }  // namespace
 
 const Method& della() {
-  static const Della method(
+  static const TaskVectorMethod method(
       {
           .name = "della",
           .summary = "changes dropped at random by their rank in the row, sign by majority",
@@ -71,12 +54,12 @@ const Method& della() {
           .base = BaseModel::kRequired,
           .random = true,
       },
-      true);
+      {Sparsify::kRanked, true});
   return method;
 }
 
 const Method& della_linear() {
-  static const Della method(
+  static const TaskVectorMethod method(
       {
           .name = "della_linear",
           .summary = "changes dropped at random by their rank in the row, added",
@@ -89,7 +72,7 @@ const Method& della_linear() {
           .base = BaseModel::kRequired,
           .random = true,
       },
-      false);
+      {Sparsify::kRanked, false});
   return method;
 }
 

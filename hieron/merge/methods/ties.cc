@@ -26,37 +26,22 @@ constexpr std::array<ParameterInfo, 6> kParameters{{
      "no effect: mergekit saves memory with it"},
 }};
 
-class Ties final : public Method {
- public:
-  explicit Ties(const MethodInfo& about) : about_(about) {}
-
-  const MethodInfo& describe() const override { return about_; }
-  std::optional<std::string> check(const TensorTask& task) const override {
-    return check_task_vectors(task, kRules);
-  }
-  std::unique_ptr<TensorWork> start(const TensorTask& task) const override {
-    return task_vector_work(task, kRules);
-  }
-
- private:
-  static constexpr TaskVectorRules kRules{Sparsify::kMagnitude, true};
-  const MethodInfo about_;
-};
-
 }  // namespace
 
 const Method& ties() {
-  static const Ties method({
-      .name = "ties",
-      .summary = "the largest changes of each model, sign by majority",
-      .formula = "keep the largest density·n of |d_k|; s = Σ w_k·d_k; out = b + λ·Σ_{sign = s} "
-                 "w_k·d_k / Σ_{sign = s} w_k",
-      .citation = "Yadav et al., TIES-Merging, NeurIPS 2023 (arXiv 2306.01708)",
-      .parameters = kParameters,
-      .min_models = 1,
-      .max_models = 255,
-      .base = BaseModel::kRequired,
-  });
+  static const TaskVectorMethod method(
+      {
+          .name = "ties",
+          .summary = "the largest changes of each model, sign by majority",
+          .formula = "keep the largest density·n of |d_k|; s = Σ w_k·d_k; out = b + λ·Σ_{sign = s} "
+                     "w_k·d_k / Σ_{sign = s} w_k",
+          .citation = "Yadav et al., TIES-Merging, NeurIPS 2023 (arXiv 2306.01708)",
+          .parameters = kParameters,
+          .min_models = 1,
+          .max_models = 255,
+          .base = BaseModel::kRequired,
+      },
+      {Sparsify::kMagnitude, true});
   return method;
 }
 
