@@ -15,6 +15,7 @@ class MemoryFile final : public hieron::File {
  public:
   explicit MemoryFile(std::span<const std::byte> bytes) : bytes_(bytes) {}
   uint64_t size() const override { return bytes_.size(); }
+  int64_t modified() const override { return 0; }
   const std::string& name() const override { return name_; }
   hieron::Status read_at(uint64_t offset, std::span<std::byte> out) const override {
     if (offset > bytes_.size() || out.size() > bytes_.size() - offset) std::abort();

@@ -20,7 +20,7 @@
 #include "hieron/assay/proof.h"
 #include "hieron/assay/recipe_search.h"
 #include "hieron/assay/recovered_yaml.h"
-#include "hieron/assay/sample.h"
+#include "hieron/recover/sample.h"
 #include "hieron/assay/verdict.h"
 #include "hieron/core/parallel.h"
 #include "hieron/core/text.h"

@@ -8,7 +8,7 @@
 #include <cmath>
 #include <map>
 
-#include "hieron/assay/made_models_test.h"
+#include "hieron/recover/made_models.h"
 
 namespace hieron {
 namespace {

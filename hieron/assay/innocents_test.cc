@@ -7,7 +7,7 @@
 #include <map>
 
 #include "hieron/assay/audit.h"
-#include "hieron/assay/made_models_test.h"
+#include "hieron/recover/made_models.h"
 
 namespace hieron {
 namespace {

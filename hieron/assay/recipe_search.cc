@@ -6,6 +6,7 @@
 #include "hieron/core/parallel.h"
 #include "hieron/kernels/compare.h"
 #include "hieron/kernels/decode.h"
+#include "hieron/merge/ends_weights.h"
 
 namespace hieron {
 namespace {
@@ -72,11 +73,6 @@ std::pair<uint64_t, uint64_t> replay_group(const GroupSample& group, Arithmetic 
   return {replayed, equal};
 }
 
-std::vector<Hypothesis> hypotheses(const Observation& observation) {
-  const Method* linear = find_method("linear");
-  return linear ? linear->recover(observation) : std::vector<Hypothesis>{};
-}
-
 // Bounds for each group: its own peak, or everything where it has too little to say.
 struct GroupEstimate {
   std::string key;
@@ -101,12 +97,12 @@ CandidateRecipe under(Arithmetic arithmetic, Ends ends, Varies varies,
                       std::span<const GroupEstimate> groups, bool single_rounding) {
   CandidateRecipe candidate{
       .ends = ends, .varies = varies, .arithmetic = arithmetic, .groups = {}, .shares = {}};
-  std::vector<Hypothesis>
+  std::vector<EndsWeights>
       seen;  // recipes of groups that speak: tried where a group says too little
-  const auto best_of = [&](const GroupSample& sample, std::span<const Hypothesis> list) {
-    const Hypothesis* best = nullptr;
+  const auto best_of = [&](const GroupSample& sample, std::span<const EndsWeights> list) {
+    const EndsWeights* best = nullptr;
     uint64_t most = 0;
-    for (const Hypothesis& hypothesis : list) {
+    for (const EndsWeights& hypothesis : list) {
       const uint64_t equal =
           replay_group(sample, arithmetic, hypothesis.combination, kScreenElements).second;
       if (!best || equal > most) {
@@ -118,17 +114,17 @@ CandidateRecipe under(Arithmetic arithmetic, Ends ends, Varies varies,
   };
   for (const GroupEstimate& group : groups) {
     if (!group.peak) continue;
-    const Observation observation{most_common_dtype(*group.sample), group.peak->alpha(),
-                                  group.peak->low, group.peak->high, single_rounding};
-    const std::vector<Hypothesis> list = hypotheses(observation);
-    if (const Hypothesis* best = best_of(*group.sample, list)) {
+    const EndsObservation observation{group.peak->alpha(), group.peak->low, group.peak->high,
+                                      single_rounding};
+    const std::vector<EndsWeights> list = weights_within(observation);
+    if (const EndsWeights* best = best_of(*group.sample, list)) {
       candidate.groups[group.key] = best->combination;
       seen.push_back(*best);
     }
   }
   for (const GroupEstimate& group : groups) {
     if (group.peak || seen.empty()) continue;
-    if (const Hypothesis* best = best_of(*group.sample, seen)) {
+    if (const EndsWeights* best = best_of(*group.sample, seen)) {
       candidate.groups[group.key] = best->combination;
     }
   }

@@ -13,7 +13,6 @@
 #include "hieron/assay/evidence/two_ends.h"
 #include "hieron/assay/result.h"
 #include "hieron/kernels/arithmetic.h"
-#include "hieron/merge/method.h"
 
 namespace hieron {
 

@@ -13,11 +13,7 @@
 namespace hieron {
 namespace {
 
-struct Ends {
-  double low, high;  // NaN for patterns without a cell
-};
-
-Ends cell_ends(DType dtype, uint64_t bits) {
+CellEnds ends_of(DType dtype, uint64_t bits) {
   const std::optional<Cell> c = cell(dtype, bits);
   if (!c)
     return {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::quiet_NaN()};
@@ -29,7 +25,7 @@ Ends cell_ends(DType dtype, uint64_t bits) {
 class CellTable {
  public:
   explicit CellTable(DType dtype) : ends_(size_t{1} << info(dtype).bits) {
-    for (size_t bits = 0; bits < ends_.size(); ++bits) ends_[bits] = cell_ends(dtype, bits);
+    for (size_t bits = 0; bits < ends_.size(); ++bits) ends_[bits] = ends_of(dtype, bits);
   }
   static const CellTable* of(DType dtype) {
     if (info(dtype).bits > 16 || !info(dtype).format) return nullptr;
@@ -40,10 +36,10 @@ class CellTable {
     if (!table) table = std::make_unique<CellTable>(dtype);
     return table.get();
   }
-  Ends operator[](uint64_t bits) const { return ends_[bits]; }
+  CellEnds operator[](uint64_t bits) const { return ends_[bits]; }
 
  private:
-  std::vector<Ends> ends_;
+  std::vector<CellEnds> ends_;
 };
 
 // The pattern of a value that is exact in the format. bf16 and f32, the common ones, without the
@@ -77,7 +73,7 @@ IntervalCounts admissible(const BlendSample& sample, std::vector<AlphaInterval>&
     }
     ++counts.elements;
     const uint64_t bits = pattern(sample.suspect_dtype, s);
-    const Ends ends = table ? (*table)[bits] : cell_ends(sample.suspect_dtype, bits);
+    const CellEnds ends = table ? (*table)[bits] : ends_of(sample.suspect_dtype, bits);
     const double x = p - q;
     if (x == 0) {
       ++counts.ends_equal;
@@ -93,6 +89,14 @@ IntervalCounts admissible(const BlendSample& sample, std::vector<AlphaInterval>&
     out.push_back({std::min(a, b), std::max(a, b), static_cast<float>(leverage)});
   }
   return counts;
+}
+
+void cell_ends(DType dtype, std::span<const double> values, std::span<CellEnds> out) {
+  const CellTable* table = CellTable::of(dtype);
+  for (size_t i = 0; i < values.size(); ++i) {
+    const uint64_t bits = pattern(dtype, values[i]);
+    out[i] = table ? (*table)[bits] : ends_of(dtype, bits);
+  }
 }
 
 bool explains(DType dtype, double stored, double value, double slack) {

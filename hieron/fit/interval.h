@@ -41,6 +41,12 @@ struct IntervalCounts {
 // Appends the intervals of the elements with leverage >= kLeastLeverage.
 IntervalCounts admissible(const BlendSample& sample, std::vector<AlphaInterval>& out);
 
+// The ends of the cells of values that are exact in the format; NaN where there is no cell.
+struct CellEnds {
+  double low, high;
+};
+void cell_ends(DType dtype, std::span<const double> values, std::span<CellEnds> out);
+
 // Is the value within the cell of `stored` widened by `slack` on both sides?
 bool explains(DType dtype, double stored, double value, double slack);
 

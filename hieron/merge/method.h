@@ -20,6 +20,7 @@
 #include "hieron/core/error.h"
 #include "hieron/core/shape.h"
 #include "hieron/kernels/arithmetic.h"
+#include "hieron/merge/hypothesis.h"
 
 namespace hieron {
 
@@ -116,20 +117,7 @@ class TensorWork {
   virtual void apply(const Piece& piece, std::byte* out, WorkScratch& scratch) const = 0;
 };
 
-// What the fit saw of a suspect, for `recover`. Two ends: s = alpha·ends[0] + (1 − alpha)·ends[1].
-struct Observation {
-  DType dtype;              // the suspect's, after undoing an upcast
-  double alpha, low, high;  // peak of the depth, and its hard bounds
-  bool single_rounding;     // the cells hold it (class E); otherwise low..high is an estimate of an
-                            // effective weight
-};
-
-// A recipe to try by replay: weights for the ends in order, and whether they are normalised.
-struct Hypothesis {
-  Combination combination;
-  std::string_view method;  // the mergekit name
-  int complexity;           // digits needed to write it; ties among equal replays go to the lowest
-};
+struct Evidence;  // merge/evidence.h
 
 class Method {
  public:
@@ -144,8 +132,8 @@ class Method {
   // at the end; element-wise formulas also in the other models of kernels/arithmetic.h.
   virtual std::unique_ptr<TensorWork> start(const TensorTask& task) const = 0;
 
-  // Recipes of this method that could have left what was observed, simplest first; replay decides.
-  virtual std::vector<Hypothesis> recover(const Observation&) const { return {}; }
+  // Recipes of this method that could have left what was seen, simplest first; replay decides.
+  virtual std::vector<Hypothesis> recover(const Evidence&) const { return {}; }
 };
 
 std::span<const Method* const> methods();          // all, in the order of `hieron methods`

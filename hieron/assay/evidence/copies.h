@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "hieron/assay/sample.h"
+#include "hieron/recover/sample.h"
 
 namespace hieron {
 

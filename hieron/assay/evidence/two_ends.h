@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "hieron/assay/sample.h"
+#include "hieron/recover/sample.h"
 #include "hieron/fit/depth.h"
 
 namespace hieron {

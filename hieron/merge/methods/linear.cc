@@ -11,10 +11,10 @@
 #include <array>
 #include <cmath>
 #include <numeric>
-#include <tuple>
 
+#include "hieron/merge/evidence.h"
 #include "hieron/merge/methods/blend_work.h"
-#include "hieron/merge/methods/decimals.h"
+#include "hieron/merge/methods/round_weights.h"
 #include "hieron/merge/methods/table.h"
 
 namespace hieron {
@@ -26,17 +26,8 @@ constexpr std::array<ParameterInfo, 2> kParameters{{
     {"normalize", ParameterType::kBoolean, false, false, 1.0, "divide by the sum of the weights"},
 }};
 
-constexpr size_t kMostHypotheses = 64;
-constexpr double kCoarseSlack =
-    0.006;  // bf16 weights are off by up to 2^-9 each: w/Σw by less than this below 1.5
 constexpr double kZeroSum =
     1e-9;  // of Σ|w|: decimals that sum to zero do so within a few ulps of f64
-
-// Sorting key of a hypothesis: digits first; weights that do not sum to one, or are large, cost
-// half a digit.
-int complexity(int digits, bool sums_to_one, double largest) {
-  return 10 * digits + (sums_to_one ? 0 : 5) + (largest > 1.5 ? 3 : 0);
-}
 
 class Linear final : public Method {
  public:
@@ -69,22 +60,83 @@ class Linear final : public Method {
     return std::make_unique<BlendWork>(combination(*task.parameters), task.arithmetic, task.out);
   }
 
-  std::vector<Hypothesis> recover(const Observation& seen) const override {
-    const double slack = seen.single_rounding ? 0 : kCoarseSlack;
-    const double low = seen.low - slack, high = seen.high + slack;
+  std::vector<Hypothesis> recover(const Evidence& seen) const override {
+    if (seen.used.empty() || seen.pooled.weights.empty()) return {};
+    const bool blended = seen.fit_class != FitClass::kOther;
+    if (!blended && seen.pooled.one_rounding() < kLeastExplained) return {};
     std::vector<Hypothesis> found;
-    if (!(low <= high) || std::abs(low) > 100 || std::abs(high) > 100) return found;
-    add_decimals(low, high, found);
-    add_pairs(low, high, 10, found);  // .8 and .6
-    add_pairs(low, high, 1, found);   // 1 and 2
-    if (found.empty()) {
-      add(shortest_decimal(low, high, std::clamp(seen.alpha, low, high)), found);
+    const std::vector<size_t> models = weighted_models(seen);
+    if (models.size() < 2 || models.size() > kMostOrdered) return {};
+    if (!seen.constant) {
+      for (const int digits : {2, 3, 7}) found.push_back(by_tensor(seen, models, digits));
+      return found;
     }
-    sort_and_cut(seen.alpha, found);
+    std::vector<double> fitted;
+    for (const size_t m : models) fitted.push_back(fitted_weight(seen, seen.pooled, m));
+    const double tolerance = weight_tolerance(seen.fit_class);
+    const double sum = std::accumulate(fitted.begin(), fitted.end(), 0.0);
+    const bool whole = std::abs(sum - 1) <= tolerance * static_cast<double>(models.size());
+    std::vector<std::pair<RoundWeights, bool>> weights;  // and whether they are normalised
+    for (RoundWeights& w : round_weights(fitted, tolerance, kMostWeights)) {
+      if (whole) weights.emplace_back(w, true);
+      weights.emplace_back(std::move(w), false);
+    }
+    if (whole) {
+      for (RoundWeights& w : round_ratios(fitted, tolerance, kMostWeights)) {
+        weights.emplace_back(std::move(w), true);
+      }
+    }
+    for (const auto& [w, normalize] : weights) add_orders(models, w, normalize, found);
     return found;
   }
 
  private:
+  // Later training leaves fewer elements than this only where little of a merge is left.
+  static constexpr double kLeastExplained = 0.2;
+  static constexpr size_t kMostWeights = 24;
+  static constexpr size_t kMostOrdered = 8;
+  static constexpr size_t kAllOrders = 4;  // models: 24 orders; f32 sums show which it was
+
+  // In the order in which they were offered.
+  static std::vector<size_t> weighted_models(const Evidence& seen) {
+    std::vector<size_t> models;
+    for (const size_t m : seen.candidates) {
+      const bool used = std::ranges::find(seen.used, m) != seen.used.end();
+      if (used && std::abs(fitted_weight(seen, seen.pooled, m)) >= kNoShare) models.push_back(m);
+    }
+    return models;
+  }
+  static constexpr double kNoShare = 0.004;
+
+  Hypothesis by_tensor(const Evidence& seen, std::span<const size_t> models, int digits) const {
+    Hypothesis hypothesis{.method = describe().name, .inputs = {}};
+    const auto values = weights_by_tensor(seen, models, digits);
+    for (size_t k = 0; k < models.size(); ++k) {
+      hypothesis.inputs.push_back({models[k], {{"weight", values[k]}}});
+    }
+    hypothesis.parameters = {{"normalize", 0.0}};
+    hypothesis.complexity = 100 + 10 * digits;
+    return hypothesis;
+  }
+
+  void add_orders(const std::vector<size_t>& models, const RoundWeights& weights, bool normalize,
+                  std::vector<Hypothesis>& found) const {
+    std::vector<size_t> order(models.size());
+    std::iota(order.begin(), order.end(), size_t{0});
+    const bool simple = found.size() < kMostWeights;
+    int extra = normalize ? 0 : 1;
+    do {
+      Hypothesis hypothesis{.method = describe().name, .inputs = {}};
+      for (const size_t k : order) {
+        hypothesis.inputs.push_back({models[k], {{"weight", weights.weights[k]}}});
+      }
+      hypothesis.parameters = {{"normalize", normalize ? 1.0 : 0.0}};
+      hypothesis.complexity = weights.complexity + extra;
+      found.push_back(std::move(hypothesis));
+      extra += extra < 2 ? 2 : 0;
+    } while (simple && models.size() <= kAllOrders && std::ranges::next_permutation(order).found);
+  }
+
   static Combination combination(const TensorParameters& parameters) {
     Combination sum;
     sum.weights.reserve(parameters.per_model.size());
@@ -93,53 +145,6 @@ class Linear final : public Method {
     }
     sum.normalize = value_of(parameters.global, "normalize", 1) != 0;
     return sum;
-  }
-
-  void add(const Decimal& decimal, std::vector<Hypothesis>& found) const {
-    const double w = decimal.value(), rest = decimal.complement().value();
-    found.push_back({Combination{{w, rest}, true}, describe().name,
-                     complexity(decimal.digits, true, std::max(std::abs(w), std::abs(rest)))});
-  }
-
-  void add_decimals(double low, double high, std::vector<Hypothesis>& found) const {
-    for (const Decimal& decimal : decimals_within(low, high, 4, 4 * kMostHypotheses)) {
-      add(decimal, found);
-    }
-  }
-
-  // Normalised pairs m : n in units of 1/unit that do not sum to one.
-  void add_pairs(double low, double high, int unit, std::vector<Hypothesis>& found) const {
-    for (int m = 1; m <= 20; ++m) {
-      for (int n = 1; n <= 20; ++n) {
-        const double share = static_cast<double>(m) / (m + n);
-        if (m + n == unit || share < low || share > high) continue;
-        if (unit == 1 && std::gcd(m, n) != 1) continue;
-        const double a = static_cast<double>(m) / unit, b = static_cast<double>(n) / unit;
-        const int digits = unit == 1 && std::max(m, n) >= 10 ? 2 : 1;
-        found.push_back({Combination{{a, b}, true}, describe().name,
-                         complexity(digits, false, std::max(a, b))});
-      }
-    }
-  }
-
-  static void sort_and_cut(double alpha, std::vector<Hypothesis>& found) {
-    const auto distance = [alpha](const Hypothesis& h) {
-      const auto& w = h.combination.weights;
-      return std::abs(w[0] / (w[0] + w[1]) - alpha);
-    };
-    std::ranges::sort(found, [&](const Hypothesis& a, const Hypothesis& b) {
-      const double da = distance(a), db = distance(b);
-      return std::tie(a.complexity, da, a.combination.weights) <
-             std::tie(b.complexity, db, b.combination.weights);
-    });
-    std::vector<Hypothesis> distinct;
-    for (Hypothesis& h : found) {
-      const bool known = std::ranges::any_of(distinct, [&](const Hypothesis& d) {
-        return d.combination.weights == h.combination.weights;
-      });
-      if (!known && distinct.size() < kMostHypotheses) distinct.push_back(std::move(h));
-    }
-    found = std::move(distinct);
   }
 };
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "hieron/merge/ends_weights.h"
 #include "hieron/merge/methods/decimals.h"
 #include "hieron/merge/methods/run_method_test.h"
 #include "hieron/merge/methods/table.h"
@@ -19,8 +20,8 @@ TensorParameters weights(std::initializer_list<double> values, bool normalize = 
   return parameters;
 }
 
-bool offers(const std::vector<Hypothesis>& found, double a, double b) {
-  return std::ranges::any_of(found, [&](const Hypothesis& h) {
+bool offers(const std::vector<EndsWeights>& found, double a, double b) {
+  return std::ranges::any_of(found, [&](const EndsWeights& h) {
     return h.combination.weights == std::vector<double>{a, b} && h.combination.normalize;
   });
 }
@@ -47,41 +48,39 @@ TEST(Linear, RefusesWeightsThatSumToZero) {
   EXPECT_FALSE(linear().check(task_of(weights({1.3, -0.3}))));
 }
 
-TEST(Linear, OffersTheSimplestWeightsFirst) {
-  const auto found = linear().recover({DType::kBF16, 0.6, 0.59999, 0.60001, true});
+TEST(EndsWeights, OffersTheSimplestWeightsFirst) {
+  const auto found = weights_within({0.6, 0.59999, 0.60001, true});
   ASSERT_FALSE(found.empty());
   EXPECT_EQ(found[0].combination.weights, (std::vector<double>{0.6, 0.4}));
-  EXPECT_EQ(found[0].method, "linear");
 }
 
-TEST(Linear, OffersNormalisedPairs) {
-  const auto found = linear().recover({DType::kBF16, 4.0 / 7, 0.571427, 0.571430, true});
+TEST(EndsWeights, OffersNormalisedPairs) {
+  const auto found = weights_within({4.0 / 7, 0.571427, 0.571430, true});
   EXPECT_TRUE(offers(found, 0.8, 0.6));
   EXPECT_TRUE(offers(found, 4, 3));
 }
 
-TEST(Linear, OffersExtrapolations) {
-  EXPECT_TRUE(offers(linear().recover({DType::kBF16, 1.3, 1.29999, 1.30001, true}), 1.3, -0.3));
+TEST(EndsWeights, OffersExtrapolations) {
+  EXPECT_TRUE(offers(weights_within({1.3, 1.29999, 1.30001, true}), 1.3, -0.3));
 }
 
-TEST(Linear, OffersTheShortestDecimalWhereNoRoundOneFits) {
-  const auto found = linear().recover({DType::kF32, 0.56512347, 0.56512346, 0.56512348, true});
+TEST(EndsWeights, OffersTheShortestDecimalWhereNoRoundOneFits) {
+  const auto found = weights_within({0.56512347, 0.56512346, 0.56512348, true});
   ASSERT_EQ(found.size(), 1u);
   EXPECT_EQ(found[0].combination.weights[0], 0.56512347);
 }
 
 // Weights rounded to bf16 shift the share that the bytes show: w/Σw of the rounded ones.
-TEST(Linear, LooksAroundACoarseEstimate) {
+TEST(EndsWeights, LooksAroundACoarseEstimate) {
   const double shown = decode(DType::kBF16, encode(DType::kBF16, 0.3)) /
                        (decode(DType::kBF16, encode(DType::kBF16, 0.3)) +
                         decode(DType::kBF16, encode(DType::kBF16, 0.7)));
   ASSERT_NE(shown, 0.3);
-  EXPECT_TRUE(
-      offers(linear().recover({DType::kBF16, shown, shown - 1e-6, shown + 1e-6, false}), 0.3, 0.7));
+  EXPECT_TRUE(offers(weights_within({shown, shown - 1e-6, shown + 1e-6, false}), 0.3, 0.7));
 }
 
 // What apply makes, recover names: the hard bounds of alpha from the cells of the merged elements.
-RC_GTEST_PROP(Linear, RecoversItsOwnWeights, ()) {
+RC_GTEST_PROP(EndsWeights, AreThoseThatLinearWasGiven, ()) {
   const int hundredths = *rc::gen::inRange(-50, 151);
   RC_PRE(hundredths != 0 && hundredths != 100);
   const double w = hundredths / 100.0, rest = (100 - hundredths) / 100.0;
@@ -98,19 +97,12 @@ RC_GTEST_PROP(Linear, RecoversItsOwnWeights, ()) {
     high = std::min(high, std::max(a, b));
   }
   RC_ASSERT(low <= w && w <= high);
-  RC_ASSERT(offers(linear().recover({DType::kBF16, (low + high) / 2, low, high, true}), w, rest));
+  RC_ASSERT(offers(weights_within({(low + high) / 2, low, high, true}), w, rest));
 }
 
-TEST(Linear, NeverOffersMoreThan64) {
-  EXPECT_LE(linear().recover({DType::kBF16, 0.5, 0.3, 0.7, false}).size(), 64u);
-  EXPECT_TRUE(linear().recover({DType::kBF16, NAN, NAN, NAN, true}).empty());
-}
-
-TEST(Passthrough, ScalesAndRecoversTheScale) {
-  const auto found = passthrough().recover({DType::kBF16, 0.7, 0.6999, 0.7001, true});
-  ASSERT_FALSE(found.empty());
-  EXPECT_EQ(found[0].combination.weights, std::vector<double>{0.7});
-  EXPECT_FALSE(found[0].combination.normalize);
+TEST(EndsWeights, NeverOffersMoreThan64) {
+  EXPECT_LE(weights_within({0.5, 0.3, 0.7, false}).size(), 64u);
+  EXPECT_TRUE(weights_within({NAN, NAN, NAN, true}).empty());
 }
 
 TEST(Passthrough, KeepsNegativeZero) {

@@ -5,10 +5,10 @@
 //
 // Trace: tensors bit-equal (or in one ratio) to a parent's tensor at the same or another layer.
 #include <array>
-#include <cmath>
 
+#include "hieron/merge/evidence.h"
 #include "hieron/merge/methods/blend_work.h"
-#include "hieron/merge/methods/decimals.h"
+#include "hieron/merge/methods/round_weights.h"
 #include "hieron/merge/methods/table.h"
 
 namespace hieron {
@@ -40,15 +40,25 @@ class Passthrough final : public Method {
     return std::make_unique<BlendWork>(Combination{{scale}, false}, task.arithmetic, task.out);
   }
 
-  // The second end is zero: s = alpha·x.
-  std::vector<Hypothesis> recover(const Observation& seen) const override {
+  // A copy is for others to see: only a scale is looked for.
+  std::vector<Hypothesis> recover(const Evidence& seen) const override {
+    if (seen.fit_class == FitClass::kOther || seen.used.size() != 1) return {};
+    const std::vector<size_t> model{seen.used.front()};
     std::vector<Hypothesis> found;
-    if (!(seen.low <= seen.high) || std::abs(seen.low) > 100 || std::abs(seen.high) > 100)
+    const auto add = [&](ParameterValue scale, int complexity) {
+      found.push_back({.method = describe().name,
+                       .inputs = {{model[0], {{"scale", std::move(scale)}}}},
+                       .complexity = complexity});
+    };
+    if (!seen.constant) {
+      for (const int digits : {2, 3, 7}) {
+        add(weights_by_tensor(seen, model, digits).front(), 100 + 10 * digits);
+      }
       return found;
-    std::vector<Decimal> scales = decimals_within(seen.low, seen.high, 4, 64);
-    if (scales.empty()) scales.push_back(shortest_decimal(seen.low, seen.high, seen.alpha));
-    for (const Decimal& scale : scales) {
-      found.push_back({Combination{{scale.value()}, false}, describe().name, 10 * scale.digits});
+    }
+    const std::vector<double> fitted{fitted_weight(seen, seen.pooled, model[0])};
+    for (const RoundWeights& w : round_weights(fitted, weight_tolerance(seen.fit_class), 32)) {
+      if (w.weights[0] != 1) add(w.weights[0], w.complexity);
     }
     return found;
   }

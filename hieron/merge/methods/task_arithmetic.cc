@@ -5,10 +5,14 @@
 //
 // Trace: a weighted sum of the models and the base whose weights sum to one (normalize: 1 − λ of
 // the base).
+#include <algorithm>
 #include <array>
+#include <cmath>
 
 #include "hieron/kernels/exact_sum.h"
+#include "hieron/merge/evidence.h"
 #include "hieron/merge/methods/blend_work.h"
+#include "hieron/merge/methods/round_weights.h"
 #include "hieron/merge/methods/table.h"
 #include "hieron/merge/methods/task_vectors.h"
 
@@ -69,6 +73,67 @@ class TaskArithmetic final : public Method {
       left.add_product(-1, part);
     } while (left.sign() != 0);
     return std::make_unique<BlendWork>(std::move(sum), task.arithmetic, task.out, std::move(which));
+  }
+
+  // The base's weight is what the others leave to one, whatever it is.
+  std::vector<Hypothesis> recover(const Evidence& seen) const override {
+    if (seen.used.empty() || seen.pooled.weights.empty()) return {};
+    if (seen.fit_class == FitClass::kOther) return {};
+    const double tolerance = weight_tolerance(seen.fit_class);
+    double sum = 0;
+    for (const size_t m : seen.used) sum += fitted_weight(seen, seen.pooled, m);
+    if (std::abs(sum - 1) > tolerance * static_cast<double>(seen.used.size() + 1)) return {};
+    std::vector<Hypothesis> found;
+    for (const size_t base : seen.possible_bases()) {
+      std::vector<size_t> models;
+      for (const size_t m : seen.candidates) {
+        if (m != base && std::ranges::find(seen.used, m) != seen.used.end()) models.push_back(m);
+      }
+      if (models.empty() || models.size() > kMostModels) continue;
+      if (seen.constant) {
+        add_constant(seen, base, models, tolerance, found);
+      } else {
+        for (const int digits : {2, 3, 7}) {
+          const auto values = weights_by_tensor(seen, models, digits);
+          Hypothesis hypothesis{.method = describe().name, .inputs = {}, .base = base};
+          for (size_t k = 0; k < models.size(); ++k) {
+            hypothesis.inputs.push_back({models[k], {{"weight", values[k]}}});
+          }
+          hypothesis.complexity = 100 + 10 * digits;
+          found.push_back(std::move(hypothesis));
+        }
+      }
+    }
+    return found;
+  }
+
+ private:
+  static constexpr size_t kMostModels = 8;
+  static constexpr size_t kMostWeights = 12;
+
+  void add_constant(const Evidence& seen, size_t base, const std::vector<size_t>& models,
+                    double tolerance, std::vector<Hypothesis>& found) const {
+    std::vector<double> fitted;
+    for (const size_t m : models) fitted.push_back(fitted_weight(seen, seen.pooled, m));
+    const auto add = [&](const RoundWeights& weights, double lambda, int extra) {
+      Hypothesis hypothesis{.method = describe().name, .inputs = {}, .base = base};
+      for (size_t k = 0; k < models.size(); ++k) {
+        hypothesis.inputs.push_back({models[k], {{"weight", weights.weights[k]}}});
+      }
+      if (lambda != 1) hypothesis.parameters = {{"lambda", lambda}};
+      hypothesis.complexity = weights.complexity + extra;
+      found.push_back(std::move(hypothesis));
+    };
+    for (const RoundWeights& w : round_weights(fitted, tolerance, kMostWeights)) add(w, 1, 0);
+    for (int step = 2; step <= 40; ++step) {  // lambda: .1 to 2
+      const double lambda = step * 0.05;
+      if (step == 20) continue;
+      std::vector<double> divided;
+      for (const double w : fitted) divided.push_back(w / lambda);
+      for (const RoundWeights& w : round_weights(divided, tolerance / lambda, 4)) {
+        if (w.complexity < 25) add(w, lambda, 10);
+      }
+    }
   }
 };
 

@@ -1,4 +1,4 @@
-#include "hieron/assay/sample.h"
+#include "hieron/recover/sample.h"
 
 #include <algorithm>
 #include <map>

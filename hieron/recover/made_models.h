@@ -1,16 +1,32 @@
-#include "hieron/assay/made_models_test.h"
+// Checkpoints made in memory, for tests: real families changed in known ways. For tests only.
+#pragma once
 
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
+#include <memory>
 #include <numbers>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "hieron/core/prf.h"
+#include "hieron/kernels/arithmetic.h"
 #include "hieron/kernels/decode.h"
+#include "hieron/walk/checkpoint.h"
 
 namespace hieron::made {
-namespace {
+
+// One tensor, all of it, as values.
+struct Tensor {
+  std::string name;
+  DType dtype;
+  Shape shape;
+  std::vector<double> values;
+};
+using Model = std::vector<Tensor>;
 
 class HeldTensor final : public ComputedTensor {
  public:
@@ -26,17 +42,16 @@ class HeldTensor final : public ComputedTensor {
   size_t width_;
 };
 
-size_t width(DType dtype) { return static_cast<size_t>(info(dtype).bits) / 8; }
+inline size_t width(DType dtype) { return static_cast<size_t>(info(dtype).bits) / 8; }
 
-std::vector<std::byte> stored(const Tensor& tensor) {
+inline std::vector<std::byte> stored(const Tensor& tensor) {
   std::vector<std::byte> bytes(tensor.values.size() * width(tensor.dtype));
   encode(tensor.dtype, std::span<const double>(tensor.values), bytes.data());
   return bytes;
 }
 
-}  // namespace
-
-Model load(const std::string& folder) {
+// tests/data/FOLDER, decoded.
+inline Model load(const std::string& folder) {
   const auto opened = open_checkpoint(std::string(HIERON_TEST_DATA "/") + folder);
   if (!opened) std::abort();  // the test data are part of the project
   Model model;
@@ -50,7 +65,8 @@ Model load(const std::string& folder) {
   return model;
 }
 
-std::shared_ptr<const Checkpoint> checkpoint(const std::string& ref, const Model& model) {
+// Values are rounded once to each tensor's dtype.
+inline std::shared_ptr<const Checkpoint> checkpoint(const std::string& ref, const Model& model) {
   auto made = std::make_shared<Checkpoint>();
   made->ref = ref;
   for (const Tensor& tensor : model) {
@@ -66,8 +82,9 @@ std::shared_ptr<const Checkpoint> checkpoint(const std::string& ref, const Model
   return made;
 }
 
-Model blended(const std::vector<const Model*>& models, const Combination& combination,
-              Arithmetic arithmetic) {
+// The family's blend under one arithmetic, stored as the first model stores it.
+inline Model blended(const std::vector<const Model*>& models, const Combination& combination,
+                     Arithmetic arithmetic) {
   Model result = *models[0];
   BlendScratch scratch;
   for (size_t t = 0; t < result.size(); ++t) {
@@ -85,12 +102,15 @@ Model blended(const std::vector<const Model*>& models, const Combination& combin
   return result;
 }
 
-Model changed(Model model, const std::function<void(Tensor&)>& change) {
+// The model with every tensor passed through `change` (values are not rounded until they are
+// stored).
+inline Model changed(Model model, const std::function<void(Tensor&)>& change) {
   for (Tensor& tensor : model) change(tensor);
   return model;
 }
 
-double normal(uint64_t seed, uint64_t index) {
+// Deterministic noise: standard normal, from (seed, index).
+inline double normal(uint64_t seed, uint64_t index) {
   Seed key;
   std::memcpy(key.bytes.data(), &seed, sizeof seed);
   static thread_local std::pair<uint64_t, Prf> kept{seed, Prf(key, "normal")};
@@ -99,7 +119,7 @@ double normal(uint64_t seed, uint64_t index) {
   return std::sqrt(-2 * std::log(u)) * std::cos(2 * std::numbers::pi * v);
 }
 
-double deviation(const std::vector<double>& values) {
+inline double deviation(const std::vector<double>& values) {
   double sum = 0, square = 0;
   for (const double v : values) {
     sum += v;

@@ -1,0 +1,292 @@
+#include "hieron/recover/gather.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <mutex>
+#include <set>
+
+#include "hieron/core/parallel.h"
+#include "hieron/core/text.h"
+#include "hieron/fit/interval.h"
+#include "hieron/kernels/decode.h"
+
+namespace hieron {
+namespace {
+
+// docs/recovery.md §2: far from both sides (true merges 1, other fine-tunes .002 to .06).
+constexpr double kOneRounding = 0.99, kSeveralRoundings = 0.985;
+constexpr double kLossOneRounding = 0.02, kLossSeveral = 0.05;
+constexpr double kNoWeight = 0.004;  // of a candidate that the fit does not need
+constexpr size_t kRowsPerTensor = 4096, kPooledRows = 20000;
+constexpr size_t kLeastInformative = 100;
+constexpr size_t kThoroughTensors = 8;
+
+constexpr uint64_t kLeastProbe = 2048;      // elements
+constexpr uint64_t kUsualProbe = 1u << 17;  // larger ones only where there are no smaller
+constexpr uint64_t kMostProbe = 1u << 24;
+constexpr uint64_t kGoodProbe = 16384;  // one of them at least as large
+constexpr size_t kProbes = 6;
+
+class Gatherer {
+ public:
+  Gatherer(const Candidates& given, const Sample& sample) : given_(given), sample_(sample) {}
+
+  Result<Evidence> run() {
+    evidence_.candidates = given_.candidates;
+    evidence_.base = given_.base;
+    fit_tensors();
+    classify();
+    choose_used();
+    HIERON_CHECK(choose_probes());
+    return std::move(evidence_);
+  }
+
+ private:
+  // --- fits ---
+
+  bool complete(const SampleRow& row) const {
+    if (!row.blend || row.values[0].empty() || !info(row.dtypes[0]).format) return false;
+    return std::ranges::all_of(given_.candidates, [&](size_t m) { return !row.values[m].empty(); });
+  }
+
+  SpanSample sample_of(const SampleRow& row) const {
+    SpanSample sample{row.dtypes[0], row.values[0], {}};
+    for (const size_t m : given_.candidates) sample.models.emplace_back(row.values[m]);
+    return sample;
+  }
+
+  void fit_tensors() {
+    for (size_t r = 0; r < sample_.rows.size(); ++r) {
+      if (complete(sample_.rows[r])) complete_.push_back(r);
+    }
+    rows_.assign(complete_.size(), SpanRows(given_.candidates.size()));
+    std::vector<SpanFit> fits(complete_.size());
+    parallel_for(complete_.size(), given_.walk.threads, [&](size_t i) {
+      rows_[i].add(sample_of(sample_.rows[complete_[i]]), kRowsPerTensor);
+      if (rows_[i].size() >= kLeastInformative) fits[i] = fit_span(rows_[i], SpanEffort::kQuick);
+    });
+    refine_largest(fits);
+    for (size_t i = 0; i < fits.size(); ++i) {
+      if (fits[i].weights.empty()) continue;
+      const SampleRow& row = sample_.rows[complete_[i]];
+      fitted_.push_back(i);
+      evidence_.fits.push_back({given_.alignment.rows[row.row].name, row.role, fits[i]});
+    }
+    SpanRows pooled(given_.candidates.size());
+    const size_t limit = std::max<size_t>(64, kPooledRows / std::max<size_t>(1, complete_.size()));
+    for (const size_t r : complete_) pooled.add(sample_of(sample_.rows[r]), limit);
+    evidence_.pooled = fit_span(pooled);
+  }
+
+  // Least squares finds what holds everywhere; what later changes hide takes more, and is only
+  // looked for in the tensors that say most.
+  void refine_largest(std::vector<SpanFit>& fits) const {
+    uint64_t informative = 0, within = 0, near = 0;
+    std::vector<size_t> order;
+    for (size_t i = 0; i < fits.size(); ++i) {
+      informative += fits[i].informative;
+      within += fits[i].within_cell;
+      near += fits[i].near_cell;
+      if (!fits[i].weights.empty()) order.push_back(i);
+    }
+    const auto n = static_cast<double>(informative);
+    if (static_cast<double>(within) >= kOneRounding * n ||
+        static_cast<double>(near) >= kSeveralRoundings * n) {
+      return;
+    }
+    std::ranges::stable_sort(order, std::ranges::greater{},
+                             [&](size_t i) { return fits[i].informative; });
+    order.resize(std::min(order.size(), kThoroughTensors));
+    parallel_for(order.size(), given_.walk.threads, [&](size_t j) {
+      SpanFit fit = fit_span(rows_[order[j]], SpanEffort::kThorough);
+      if (fit.within_cell > fits[order[j]].within_cell) fits[order[j]] = std::move(fit);
+    });
+  }
+
+  void classify() {
+    uint64_t informative = 0, within = 0, near = 0, pooled_within = 0, pooled_near = 0;
+    for (size_t j = 0; j < fitted_.size(); ++j) {
+      const SpanFit& own = evidence_.fits[j].fit;
+      informative += own.informative;
+      within += own.within_cell;
+      near += own.near_cell;
+      if (evidence_.pooled.weights.empty()) continue;
+      const SpanFit common = judge_span(rows_[fitted_[j]], evidence_.pooled.weights);
+      pooled_within += common.within_cell;
+      pooled_near += common.near_cell;
+    }
+    const auto share = [&](uint64_t part) {
+      return informative ? static_cast<double>(part) / static_cast<double>(informative) : 0;
+    };
+    if (share(within) >= kOneRounding) {
+      evidence_.fit_class = FitClass::kOneRounding;
+      evidence_.constant = share(within) - share(pooled_within) < kLossOneRounding;
+    } else if (share(near) >= kSeveralRoundings) {
+      evidence_.fit_class = FitClass::kSeveralRoundings;
+      evidence_.constant = share(near) - share(pooled_near) < kLossSeveral;
+    } else {
+      evidence_.constant = share(within) - share(pooled_within) < kLossSeveral;
+    }
+  }
+
+  void choose_used() {
+    if (evidence_.fit_class == FitClass::kOther) {
+      evidence_.used = given_.candidates;
+      return;
+    }
+    std::vector<std::pair<double, size_t>> weight;
+    for (size_t k = 0; k < given_.candidates.size(); ++k) {
+      std::vector<double> sizes;
+      for (const TensorFit& fit : evidence_.fits) sizes.push_back(std::abs(fit.fit.weights[k]));
+      if (sizes.empty()) continue;
+      const auto middle = sizes.begin() + static_cast<std::ptrdiff_t>(sizes.size() / 2);
+      std::ranges::nth_element(sizes, middle);
+      if (*middle >= kNoWeight) weight.emplace_back(*middle, given_.candidates[k]);
+    }
+    std::ranges::stable_sort(weight, std::ranges::greater{}, &std::pair<double, size_t>::first);
+    for (const auto& [size, model] : weight) evidence_.used.push_back(model);
+  }
+
+  // --- whole tensors ---
+
+  // Sampled elements in which the suspect and all candidates that take part have numbers of their
+  // own, so that a replay says something.
+  uint64_t telling(const SampleRow& row) const {
+    const size_t origin = given_.base.value_or(given_.candidates.front());
+    const size_t n = row.values[0].size();
+    uint64_t count = 0;
+    for (size_t i = 0; i < n; ++i) {
+      const double b = row.values[origin][i];
+      bool apart = false;
+      for (const size_t m : given_.candidates) apart = apart || row.values[m][i] != b;
+      count += apart;
+    }
+    return count;
+  }
+
+  Status choose_probes() {
+    struct Choice {
+      size_t row;
+      uint64_t elements;
+      TensorRole role;
+    };
+    std::vector<Choice> choices;
+    for (const size_t r : complete_) {
+      const SampleRow& row = sample_.rows[r];
+      const uint64_t elements = given_.alignment.rows[row.row].elements;
+      if (row.count == 0 || elements > kMostProbe || info(row.dtypes[0]).bits > 32) continue;
+      const double share = static_cast<double>(telling(row)) / static_cast<double>(row.count);
+      if (share * static_cast<double>(elements) < kLeastInformative || share < 0.01) continue;
+      choices.push_back({row.row, elements, row.role});
+    }
+    if (choices.empty()) {
+      return refuse(fmt::format("{} has no tensor in common with all candidates in which they "
+                                "differ; give fewer, or others.",
+                                given_.alignment.models[0]->ref),
+                    given_.alignment.models[0]->ref);
+    }
+    // Usual sizes first, in ascending order; then whatever is nearest to usual.
+    const auto rank = [](const Choice& choice) {
+      const bool small = choice.elements<kLeastProbe, large = choice.elements> kUsualProbe;
+      return std::pair{small ? 1 : large ? 2 : 0, small ? ~choice.elements : choice.elements};
+    };
+    std::ranges::stable_sort(choices, std::ranges::less{}, rank);
+    std::vector<size_t> chosen;
+    std::set<std::pair<Role, int>> places;
+    std::set<Role> roles;
+    uint64_t total = 0;
+    const auto take = [&](const Choice& choice) {
+      chosen.push_back(choice.row);
+      places.emplace(choice.role.role, choice.role.layer.value_or(-1));
+      roles.insert(choice.role.role);
+      total += choice.elements;
+    };
+    take(choices.front());
+    // One that is large enough to tell recipes apart that differ in few elements.
+    for (const Choice& choice : choices) {
+      if (total >= kGoodProbe) break;
+      if (choice.elements >= kGoodProbe && choice.elements <= kUsualProbe) take(choice);
+    }
+    for (const bool new_role : {true, false}) {
+      for (const Choice& choice : choices) {
+        if (chosen.size() >= kProbes || rank(choice).first != 0) break;
+        const bool seen = places.contains({choice.role.role, choice.role.layer.value_or(-1)});
+        if (seen || (new_role && roles.contains(choice.role.role))) continue;
+        if (total + choice.elements <= 4 * kUsualProbe) take(choice);
+      }
+    }
+    for (const size_t row : chosen) {
+      HIERON_TRY(auto tensor, read_whole(given_, row));
+      evidence_.probes.push_back(std::move(tensor));
+    }
+    std::ranges::stable_sort(evidence_.probes, std::ranges::less{},
+                             [](const auto& probe) { return probe->elements(); });
+    offer_others();
+    return {};
+  }
+
+  void offer_others() {
+    struct Kept {
+      std::mutex mutex;
+      std::map<std::string, std::shared_ptr<const WholeTensor>, std::less<>> tensors;
+    };
+    auto kept = std::make_shared<Kept>();
+    for (const auto& probe : evidence_.probes) kept->tensors[probe->name] = probe;
+    evidence_.whole = [&given = given_, kept](
+                          const std::string& name) -> Result<std::shared_ptr<const WholeTensor>> {
+      const std::lock_guard lock(kept->mutex);
+      auto& tensor = kept->tensors[name];
+      if (tensor) return tensor;
+      const auto& rows = given.alignment.rows;
+      const auto row = std::ranges::find(rows, name, &Row::name);
+      if (row == rows.end()) {
+        return refuse(fmt::format("there is no tensor \"{}\" to look at.", printable(name)), name);
+      }
+      HIERON_TRY(tensor, read_whole(given, static_cast<size_t>(row - rows.begin())));
+      return tensor;
+    };
+  }
+
+ public:
+  static Result<std::shared_ptr<const WholeTensor>> read_whole(const Candidates& given, size_t i) {
+    const Row& row = given.alignment.rows[i];
+    auto tensor = std::make_shared<WholeTensor>();
+    tensor->name = row.name;
+    tensor->shape = row.shape;
+    tensor->role = given.roles.classify(row.name, row.shape);
+    tensor->values.resize(row.views.size());
+    std::vector<size_t> models{0};
+    models.insert(models.end(), given.candidates.begin(), given.candidates.end());
+    std::vector<std::byte> bytes;
+    for (const size_t m : models) {
+      if (!row.views[m]) continue;
+      const TensorView& view = *row.views[m];
+      const DType dtype = view.tensor->dtype;
+      bytes.resize(row.elements * static_cast<uint64_t>(info(dtype).bits) / 8);
+      HIERON_CHECK(read_elements(*given.alignment.models[m], *view.tensor, view.first, bytes));
+      tensor->values[m].resize(row.elements);
+      decode(dtype, bytes.data(), std::span(tensor->values[m]));
+    }
+    const std::vector<double> suspect(tensor->values[0].begin(), tensor->values[0].end());
+    tensor->dtype = true_dtype(row.views[0]->tensor->dtype, suspect);
+    return tensor;
+  }
+
+ private:
+  const Candidates& given_;
+  const Sample& sample_;
+  Evidence evidence_;
+  std::vector<size_t> complete_;  // rows of the sample that all candidates have
+  std::vector<SpanRows> rows_;    // of those
+  std::vector<size_t> fitted_;    // into complete_, one per entry of evidence_.fits
+};
+
+}  // namespace
+
+Result<Evidence> gather_evidence(const Candidates& given, const Sample& sample) {
+  return Gatherer(given, sample).run();
+}
+
+}  // namespace hieron

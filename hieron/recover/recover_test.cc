@@ -1,0 +1,102 @@
+#include "hieron/recover/recover.h"
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <string>
+
+#include "hieron/core/prf.h"
+#include "hieron/merge/computed.h"
+#include "hieron/model/config.h"
+#include "hieron/recover/gather.h"
+#include "hieron/recover/recover_run.h"
+#include "hieron/recover/sample.h"
+
+namespace hieron {
+namespace {
+
+using testing_recovery::Case;
+using testing_recovery::Family;
+using testing_recovery::recovered;
+
+constexpr const char* kLstm[] = {"base", "hacker_news", "reddit_legaladvice"};
+
+const Family& moe() {
+  static const Family family("moe");
+  return family;
+}
+const Family& lstm() {
+  static const Family family("textgenrnn");
+  return family;
+}
+
+std::string linear(const Family& family, const std::vector<std::pair<std::string, double>>& models,
+                   const std::string& rest) {
+  std::string text = "merge_method: linear\nmodels:\n";
+  for (const auto& [model, weight] : models) {
+    text += fmt::format("  - model: {}/{}\n    parameters: {{weight: {}}}\n", family.folder, model,
+                        weight);
+  }
+  return text + rest;
+}
+
+void expect_weights(const Recovery& found, const std::vector<double>& weights,
+                    const std::string& what) {
+  ASSERT_TRUE(found.best) << what;
+  EXPECT_TRUE(found.holds) << what << ": " << found.best->score.share();
+  EXPECT_EQ(found.best->score.share(), 1) << what;
+  std::vector<double> seen;
+  for (const auto& input : found.best->hypothesis.inputs) {
+    seen.push_back(input.parameters.at("weight").otherwise);
+  }
+  std::ranges::sort(seen, std::ranges::greater{});
+  EXPECT_EQ(seen, weights) << what;
+}
+
+TEST(Recover, FindsThreeParentsInEveryArithmetic) {
+  for (const ArithmeticInfo& about : arithmetics()) {
+    if (about.two_inputs_only) continue;
+    const auto found = recovered(moe(),
+                                 linear(moe(), {{"code", 0.5}, {"news", 0.3}, {"manual", 0.2}},
+                                        fmt::format("hieron: {{arithmetic: {}}}\n", about.name)),
+                                 {"code", "scripture", "news", "manual"}, "base");
+    expect_weights(found, {0.5, 0.3, 0.2}, std::string(about.name));
+    EXPECT_EQ(found.best->hypothesis.method, about.arithmetic == Arithmetic::kBf16Delta ||
+                                                     about.arithmetic == Arithmetic::kF16Delta
+                                                 ? found.best->hypothesis.method
+                                                 : "linear");
+  }
+}
+
+TEST(Recover, FindsWhatMergekitWrites) {
+  for (const char* version : {"mergekit-0.1.4", "mergekit-0.1.5"}) {
+    for (const char* dtype : {"dtype: bfloat16", "dtype: float32\nout_dtype: bfloat16"}) {
+      const auto found =
+          recovered(moe(),
+                    linear(moe(), {{"manual", 0.45}, {"code", 0.35}, {"base", 0.2}},
+                           fmt::format("{}\nhieron: {{arithmetic: {}}}\n", dtype, version)),
+                    {"code", "scripture", "manual"}, "base");
+      expect_weights(found, {0.45, 0.35, 0.2}, fmt::format("{} {}", version, dtype));
+    }
+  }
+}
+
+TEST(Recover, FindsTheBlendsOfF32Models) {
+  for (const char* arithmetic : {"exact", "f32-once", "mergekit-0.1.5", "mergekit-0.1.4"}) {
+    const auto found =
+        recovered(lstm(),
+                  linear(lstm(), {{kLstm[1], 0.55}, {kLstm[2], 0.25}, {kLstm[0], 0.2}},
+                         fmt::format("dtype: float32\nhieron: {{arithmetic: {}}}\n", arithmetic)),
+                  {kLstm[1], kLstm[2]}, kLstm[0]);
+    expect_weights(found, {0.55, 0.25, 0.2}, arithmetic);
+  }
+}
+
+TEST(Recover, NamesNothingForAnotherFineTune) {
+  const auto found = Case(moe()["scripture"], moe(), {"code", "news", "manual"}, "base").recover();
+  EXPECT_FALSE(found.holds);
+}
+
+}  // namespace
+}  // namespace hieron

@@ -1,0 +1,207 @@
+#include "hieron/recover/trial.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bit>
+#include <set>
+
+#include "hieron/core/parallel.h"
+#include "hieron/kernels/decode.h"
+#include "hieron/merge/computed.h"
+#include "hieron/merge/dtype_names.h"
+#include "hieron/merge/mergekit/replay.h"
+#include "hieron/merge/method.h"
+#include "hieron/merge/recipe.h"
+
+namespace hieron {
+namespace {
+
+constexpr double kWorthMore = 0.3;  // share on the smallest probe; wrong recipes reach .04
+constexpr size_t kFinalists = 16;
+
+// Models are documents of the recipe: their checkpoints are at hand.
+void refer_to_documents(Recipe& recipe) {
+  for (RecipeSlice& slice : recipe.slices) {
+    for (RecipeSource& source : slice.sources) source.model.document = true;
+    if (slice.base_model) slice.base_model->document = true;
+  }
+  if (recipe.base_model) recipe.base_model->document = true;
+}
+
+DType stored_dtype(const Candidates& given, size_t model, const std::string& tensor) {
+  const TensorInfo* found = given.alignment.models[model]->find(tensor);
+  return found ? found->dtype : DType::kF32;
+}
+
+std::vector<float> rounded(DType dtype, std::span<const float> values) {
+  std::vector<std::byte> bytes(values.size() * static_cast<size_t>(info(dtype).bits) / 8);
+  encode(dtype, values, bytes.data());
+  std::vector<float> back(values.size());
+  decode(dtype, bytes.data(), std::span(back));
+  return back;
+}
+
+TrialScore compare(std::span<const float> suspect, std::span<const float> made,
+                   std::span<const float> origin) {
+  TrialScore score;
+  for (size_t i = 0; i < suspect.size(); ++i) {
+    const uint32_t s = std::bit_cast<uint32_t>(suspect[i]), m = std::bit_cast<uint32_t>(made[i]);
+    const uint32_t o = std::bit_cast<uint32_t>(origin[i]);
+    const bool telling = s != o || m != o;
+    score.telling += telling;
+    score.equal += telling && s == m;
+  }
+  return score;
+}
+
+}  // namespace
+
+Trial::Trial(const Candidates& given, const Evidence& evidence)
+    : given_(given), evidence_(evidence) {
+  for (size_t m = 0; m < given.models.size(); ++m) names_.push_back(fmt::format("model-{}", m));
+  cut_ = cut_to_probes();
+}
+
+Trial::Models Trial::cut_to_probes() const {
+  std::set<std::string, std::less<>> wanted;
+  for (const auto& probe : evidence_.probes) wanted.insert(probe->name);
+  Models cut(given_.models.size());
+  for (const size_t m : given_.candidates) {
+    auto copy = std::make_shared<Checkpoint>(*given_.models[m]);
+    std::erase_if(copy->tensors,
+                  [&](const TensorInfo& tensor) { return !wanted.contains(tensor.name); });
+    if (copy->index()) cut[m] = std::move(copy);
+  }
+  return cut;
+}
+
+std::vector<Rendering> Trial::renderings(const Hypothesis& hypothesis) const {
+  const WholeTensor& probe = *evidence_.probes.front();
+  const DType stored = stored_dtype(given_, 0, probe.name), real = probe.dtype;
+  const DType input = stored_dtype(given_, hypothesis.inputs.front().model, probe.name);
+  const std::string real_name(torch_name(real)), stored_name(torch_name(stored));
+  const std::string out = stored == real ? std::string() : stored_name;
+  const Method* method = find_method(hypothesis.method);
+  std::vector<Rendering> all;
+  const auto wanted = [&](std::string_view arithmetic) {
+    const auto& given = hypothesis.arithmetics;
+    return given.empty() || std::ranges::find(given, arithmetic) != given.end();
+  };
+  const auto add = [&](std::string_view arithmetic, std::string dtype, std::string out_dtype) {
+    if (wanted(arithmetic)) {
+      all.push_back({std::string(arithmetic), std::move(dtype), std::move(out_dtype)});
+    }
+  };
+  // As the inputs are, rounded at the end; or the inputs rounded first.
+  const auto add_plain = [&](std::string_view arithmetic) {
+    if (input == real && stored == real) {
+      add(arithmetic, "", "");
+    } else {
+      if (stored == real) add(arithmetic, "", real_name);
+      add(arithmetic, real_name, out);
+    }
+  };
+  add_plain("exact");
+  for (const ArithmeticInfo& about : arithmetics()) {
+    if (!method->describe().weighted_sum || about.arithmetic == Arithmetic::kExact) continue;
+    if (about.two_inputs_only && hypothesis.inputs.size() != 2) continue;
+    add_plain(about.name);
+  }
+  for (const auto& [version, name] : {std::pair{mergekit::Version::k015, "mergekit-0.1.5"},
+                                      std::pair{mergekit::Version::k014, "mergekit-0.1.4"}}) {
+    if (!mergekit::replays(version, hypothesis.method)) continue;
+    add(name, real_name, out);
+    if (real != DType::kF32 && stored == real) {
+      add(name, std::string(torch_name(DType::kF32)), real_name);
+    }
+  }
+  return all;
+}
+
+Result<std::shared_ptr<const Plan>> Trial::plan_with(const Models& models,
+                                                     const Hypothesis& hypothesis,
+                                                     const Rendering& rendering) const {
+  HIERON_TRY(Recipe recipe, parse_recipe(recipe_yaml(hypothesis, names_, rendering), "recovered"));
+  refer_to_documents(recipe);
+  PlanOptions options;
+  for (size_t m = 0; m < models.size(); ++m) {
+    if (models[m]) options.documents[names_[m]] = models[m];
+  }
+  return make_plan(std::move(recipe), options);
+}
+
+Result<std::shared_ptr<const Plan>> Trial::plan(const Hypothesis& hypothesis,
+                                                const Rendering& rendering) const {
+  return plan_with(given_.models, hypothesis, rendering);
+}
+
+TrialScore Trial::score(const Hypothesis& hypothesis, const Rendering& rendering,
+                        Probes probes) const {
+  // Random streams run through all tensors: those of a part of the model would be others.
+  const auto planned = plan_with(hypothesis.seed ? given_.models : cut_, hypothesis, rendering);
+  if (!planned) return {};
+  const auto made = computed_checkpoint(*planned);
+  if (!made) return {};
+  const size_t origin_model = hypothesis.base.value_or(hypothesis.inputs.front().model);
+  TrialScore total;
+  std::vector<std::byte> bytes;
+  std::vector<float> values;
+  for (const auto& probe : probes) {
+    const TensorInfo* tensor = (*made)->find(probe->name);
+    if (!tensor || tensor->elements != probe->elements() ||
+        tensor->dtype != stored_dtype(given_, 0, probe->name)) {
+      return {};
+    }
+    bytes.resize(tensor->bytes());
+    values.resize(tensor->elements);
+    if (!read_elements(**made, *tensor, 0, bytes)) return {};
+    decode(tensor->dtype, bytes.data(), std::span(values));
+    const std::vector<float>& origin = probe->values[origin_model];
+    const bool same = stored_dtype(given_, origin_model, probe->name) == tensor->dtype;
+    total += compare(probe->values[0], values, same ? origin : rounded(tensor->dtype, origin));
+  }
+  return total;
+}
+
+std::vector<Tried> Trial::best_of(std::span<const Hypothesis> hypotheses) const {
+  std::vector<Tried> tried;
+  for (const Hypothesis& hypothesis : hypotheses) {
+    if (hypothesis.inputs.empty() || !find_method(hypothesis.method)) continue;
+    for (Rendering& rendering : renderings(hypothesis)) {
+      tried.push_back({hypothesis, std::move(rendering), {}});
+    }
+  }
+  const auto sort = [&] {
+    std::ranges::stable_sort(tried, [](const Tried& a, const Tried& b) {
+      if (a.score.share() != b.score.share()) return a.score.share() > b.score.share();
+      return a.hypothesis.complexity < b.hypothesis.complexity;
+    });
+  };
+  const Probes probes(evidence_.probes);
+  parallel_for(tried.size(), given_.walk.threads, [&](size_t i) {
+    tried[i].score = score(tried[i].hypothesis, tried[i].rendering, probes.first(1));
+  });
+  sort();
+  std::erase_if(tried, [](const Tried& t) { return t.score.share() < kWorthMore; });
+  if (tried.size() > kFinalists) tried.resize(kFinalists);
+  parallel_for(tried.size(), given_.walk.threads, [&](size_t i) {
+    tried[i].score += score(tried[i].hypothesis, tried[i].rendering, probes.subspan(1));
+  });
+  sort();
+  return tried;
+}
+
+TrialScore Trial::score_of(const Hypothesis& hypothesis, const Rendering& rendering,
+                           size_t model) const {
+  std::vector<std::shared_ptr<const WholeTensor>> probes;
+  for (const auto& probe : evidence_.probes) {
+    if (model >= probe->values.size() || probe->values[model].empty()) continue;
+    auto other = std::make_shared<WholeTensor>(*probe);
+    other->values[0] = other->values[model];
+    probes.push_back(std::move(other));
+  }
+  return score(hypothesis, rendering, probes);
+}
+
+}  // namespace hieron
