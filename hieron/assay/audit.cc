@@ -11,6 +11,7 @@
 #include <numeric>
 #include <set>
 
+#include "hieron/assay/blind.h"
 #include "hieron/assay/evidence/after_merge.h"
 #include "hieron/assay/evidence/copies.h"
 #include "hieron/assay/evidence/guards.h"
@@ -20,12 +21,12 @@
 #include "hieron/assay/proof.h"
 #include "hieron/assay/recipe_search.h"
 #include "hieron/assay/recovered_yaml.h"
-#include "hieron/recover/sample.h"
 #include "hieron/assay/verdict.h"
 #include "hieron/core/parallel.h"
 #include "hieron/core/text.h"
 #include "hieron/kinship/hidden_units.h"
 #include "hieron/model/config.h"
+#include "hieron/recover/sample.h"
 
 namespace hieron {
 namespace {
@@ -222,7 +223,9 @@ class Auditor {
     if (exchanged) return {};
     fit_pairs();
     HIERON_TRY(const bool merged, try_merge());
-    if (merged) return {};
+    if (merged && result_.verdict.kind == VerdictKind::kExactMerge) return {};
+    HIERON_TRY(const bool recovered, try_blind(merged));
+    if (recovered || merged) return {};
     return decide_kinship();
   }
 
@@ -524,10 +527,7 @@ class Auditor {
   }
 
   Status run_proof(const std::vector<std::optional<RowClaim>>& claims) {
-    const Selection selection = options_.sample_bytes == 0
-                                    ? Selection::everything()
-                                    : Selection::sample(options_.seed, options_.sample_bytes);
-    HIERON_TRY(proof_, prove(alignment_, claims, selection, options_.walk));
+    HIERON_TRY(proof_, prove(alignment_, claims, selection(), options_.walk));
     Replay replay;
     uint64_t informative = 0, informative_equal = 0;
     for (size_t i = 0; i < claims.size(); ++i) {
@@ -632,6 +632,103 @@ class Auditor {
         "test.");
     verdict.falsifiers.push_back(
         "An older date or hash that shows one of the ends to have been made from the suspect.");
+  }
+
+  // --- any method, any number of parents ---
+
+  // `merged`: two ends explain part of it; a recipe found blind must then explain all of it.
+  Result<bool> try_blind(bool merged) {
+    std::vector<std::shared_ptr<const Checkpoint>> models{input_.suspect};
+    models.insert(models.end(), input_.parents.begin(), input_.parents.end());
+    if (input_.base) models.push_back(input_.base);
+    models.insert(models.end(), input_.controls.begin(), input_.controls.end());
+    const Candidates given{alignment_,         std::move(models), roles_,
+                           cast_.references(), cast_.base,        options_.walk};
+    HIERON_TRY(const std::optional<BlindFinding> finding,
+               find_blind(given, sample_, cast_.controls, selection()));
+    if (!finding) return false;
+    const Replay& whole = finding->whole.total;
+    const double aligned = static_cast<double>(whole.elements) / read_parameters();
+    const BlindDecision decision = decide_blind(*finding, aligned);
+    merge_reasons_.insert(merge_reasons_.end(), decision.reasons.begin(), decision.reasons.end());
+    if (!decision.kind || (merged && *decision.kind == VerdictKind::kMergeWithChanges))
+      return false;
+    take_blind(*finding);
+    Verdict& verdict = result_.verdict;
+    verdict = {};
+    verdict.kind = *decision.kind;
+    for (const RecipeModel& model : finding->recipe.models) verdict.of.push_back(model.ref);
+    verdict.reasons = decision.reasons;
+    write_blind_sentence(*finding);
+    return true;
+  }
+
+  void take_blind(const BlindFinding& finding) {
+    result_.depth.reset();
+    result_.direction.reset();
+    result_.unexplained.reset();
+    best_.reset();
+    result_.recipe = finding.recipe;
+    result_.replay = finding.whole.total;
+    proof_.rows.assign(alignment_.rows.size(), {});
+    std::map<std::string_view, size_t> row_of;
+    for (size_t i = 0; i < alignment_.rows.size(); ++i) row_of[alignment_.rows[i].name] = i;
+    for (const TensorComparison& tensor : finding.whole.tensors) {
+      const auto row = row_of.find(tensor.name);
+      if (row == row_of.end()) continue;
+      RowProof& proof = proof_.rows[row->second];
+      proof.read = tensor.elements;
+      proof.equal = tensor.equal;
+      proof.changed = tensor.elements - tensor.equal - tensor.near;
+      if (tensor.first_difference) proof.first_miss = *tensor.first_difference;
+      note_read(row->second, 0, tensor.elements);
+      for (const size_t m : cast_.references()) {
+        if (alignment_.rows[row->second].views[m]) note_read(row->second, m, tensor.elements);
+      }
+    }
+    result_.after_merge = after_merge(alignment_, roles_, proof_.rows);
+  }
+
+  void write_blind_sentence(const BlindFinding& finding) {
+    Verdict& verdict = result_.verdict;
+    const Replay& whole = finding.whole.total;
+    const std::string what = recipe_in_words(finding.recipe);
+    const std::string all = whole.equal == whole.elements ? "every one" : with_commas(whole.equal);
+    if (verdict.kind == VerdictKind::kMergeWithChanges) {
+      verdict.sentence = fmt::format(
+          "{} is {}, changed afterwards: {} of {} compared weights are what that recipe gives, bit "
+          "for bit.",
+          input_.suspect->ref, what, all, with_commas(whole.elements));
+      verdict.falsifiers.push_back(
+          "Another recipe, or a further parent, that explains the remaining differences.");
+    } else {
+      verdict.sentence = fmt::format(
+          "{} is {}: recomputing that recipe gives {} of its {} compared weights, bit for bit{}.",
+          input_.suspect->ref, what, all, with_commas(whole.elements),
+          whole.equal == whole.elements ? "" : ", the rest but for rounding");
+      verdict.falsifiers.push_back(
+          "One weight that the recipe does not reproduce (none was found; hieron verify repeats "
+          "it).");
+    }
+    verdict.falsifiers.push_back(
+        "A model that certainly took no part and that the same recipe reproduces as well.");
+    verdict.falsifiers.push_back(
+        "An older date or hash that shows one of the parents to have been made from the suspect.");
+  }
+
+  Selection selection() const {
+    return options_.sample_bytes == 0 ? Selection::everything()
+                                      : Selection::sample(options_.seed, options_.sample_bytes);
+  }
+
+  // Of the suspect's parameters those that the selection reads.
+  double read_parameters() const {
+    if (options_.sample_bytes == 0) return suspect_parameters();
+    double read = 0;
+    for (const Row& row : alignment_.rows) {
+      for (const Run& run : selection().runs(row)) read += static_cast<double>(run.count);
+    }
+    return std::max(1.0, read);
   }
 
   // --- kinship, where no blend explains the suspect ---

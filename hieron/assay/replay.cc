@@ -2,26 +2,51 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdlib>
 #include <limits>
 #include <memory>
 #include <mutex>
 
 #include "hieron/kernels/compare.h"
+#include "hieron/kernels/decode.h"
 #include "hieron/model/config.h"
 
 namespace hieron {
 namespace {
+
+// Floats as integers that are neighbours where the floats are.
+int64_t ordered(DType dtype, uint64_t bits) {
+  const int width = info(dtype).bits;
+  const uint64_t sign = uint64_t{1} << (width - 1);
+  return bits & sign ? -static_cast<int64_t>(bits & (sign - 1)) : static_cast<int64_t>(bits);
+}
+
+uint64_t count_near(DType dtype, const std::byte* a, const std::byte* b, uint64_t count) {
+  if (!info(dtype).format || info(dtype).bits > 32) return 0;
+  uint64_t near = 0;
+  for (uint64_t i = 0; i < count; ++i) {
+    const uint64_t x = load_bits(dtype, a, i), y = load_bits(dtype, b, i);
+    near += x != y && std::abs(ordered(dtype, x) - ordered(dtype, y)) <= 1;
+  }
+  return near;
+}
 
 class CompareVisitor final : public Visitor {
  public:
   explicit CompareVisitor(std::span<const Row> rows) : rows_(rows), found_(rows.size()) {}
 
   Status visit(const Block& block, unsigned) override {
-    const int width = info(rows_[block.row].views[0]->tensor->dtype).bits / 8;
-    const Difference difference = compare(block.data[0], block.data[1], block.count, width);
+    const DType dtype = rows_[block.row].views[0]->tensor->dtype;
+    const Difference difference =
+        compare(block.data[0], block.data[1], block.count, info(dtype).bits / 8);
+    const uint64_t near = difference.equal == block.count
+                              ? 0
+                              : count_near(dtype, block.data[0], block.data[1], block.count);
     const std::lock_guard lock(mutex_);
     Found& found = found_[block.row];
+    found.read += block.count;
     found.equal += difference.equal;
+    found.near += near;
     if (difference.first_difference >= 0) {
       found.first =
           std::min(found.first, block.first + static_cast<uint64_t>(difference.first_difference));
@@ -30,7 +55,7 @@ class CompareVisitor final : public Visitor {
   }
 
   struct Found {
-    uint64_t equal = 0;
+    uint64_t read = 0, equal = 0, near = 0;
     uint64_t first = std::numeric_limits<uint64_t>::max();
   };
   const Found& found(size_t row) const { return found_[row]; }
@@ -58,13 +83,12 @@ void drop_other_dtypes(Alignment& alignment) {
 }  // namespace
 
 Result<Comparison> replay(const Checkpoint& expected, const Checkpoint& suspect,
-                          const WalkOptions& options) {
+                          const WalkOptions& options, const Selection& selection) {
   const std::array<const Checkpoint*, 2> models{&suspect, &expected};
   Alignment alignment = align(models, 2);
   drop_other_dtypes(alignment);
   CompareVisitor visitor(alignment.rows);
-  HIERON_TRY(const WalkStats stats,
-             walk(models, alignment.rows, Selection::everything(), visitor, options));
+  HIERON_TRY(const WalkStats stats, walk(models, alignment.rows, selection, visitor, options));
 
   const auto config = parse_config(suspect.config_json, suspect.ref);
   const RoleTable& roles = RoleTable::of(config ? config->architecture : "");
@@ -76,12 +100,14 @@ Result<Comparison> replay(const Checkpoint& expected, const Checkpoint& suspect,
   for (size_t i = 0; i < alignment.rows.size(); ++i) {
     const Row& row = alignment.rows[i];
     const CompareVisitor::Found& found = visitor.found(i);
-    TensorComparison tensor{row.name, roles.classify(row.name, row.shape), row.elements,
-                            found.equal, std::nullopt};
-    total.elements += row.elements;
+    TensorComparison tensor{row.name,   roles.classify(row.name, row.shape),
+                            found.read, found.equal,
+                            found.near, std::nullopt};
+    total.elements += found.read;
     total.equal += found.equal;
+    comparison.near += found.near;
     ++total.tensors;
-    if (found.equal == row.elements) {
+    if (found.equal == found.read) {
       ++total.tensors_equal;
     } else {
       tensor.first_difference = found.first;

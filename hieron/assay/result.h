@@ -54,6 +54,7 @@ struct Verdict {
 struct RecipeModel {
   std::string ref;
   std::optional<double> weight{}, effective{}, low{}, high{};  // absent where it varies
+  std::vector<std::pair<std::string, double>> parameters{};    // beside the weight: density …
 };
 
 struct ArithmeticShare {
@@ -66,6 +67,8 @@ struct FoundRecipe {
   std::vector<RecipeModel> models;
   std::string base_model;  // empty: none
   bool normalize = true;
+  std::vector<std::pair<std::string, double>> parameters{};  // of the merge, beside normalize
+  std::optional<uint64_t> seed{};                            // of random masks
   std::string varies = "global";
   std::string arithmetic;
   std::vector<ArithmeticShare> arithmetics;

@@ -43,6 +43,13 @@ inline constexpr Threshold kKinP{
     "kin.p", 1e-6, "p of the hidden-unit match below which two models are kin (Holm over models)"};
 inline constexpr Threshold kStrangerP{"stranger.p", 0.01,
                                       "p above which nothing speaks for kinship"};
+inline constexpr Threshold kBlindHolds{
+    "blind.trial", 0.999,
+    "share of the telling elements of the probes that a recipe found blind must reproduce"};
+inline constexpr Threshold kBlindChanged{
+    "blind.changed", 0.5,
+    "share of the telling elements that the recipe of a merge changed afterwards still reproduces; "
+    "wrong recipes reach .04 on other fine-tunes, .3 on sparse ones"};
 }  // namespace threshold
 
 std::span<const Threshold> thresholds();

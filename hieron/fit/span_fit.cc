@@ -77,7 +77,7 @@ class SpanSolver {
       compete();
     }
     refit();
-    project();
+    if (best_share() >= kMostlyKnown) project();
     return best_;
   }
 
@@ -114,6 +114,7 @@ class SpanSolver {
 
  private:
   static constexpr double kSolved = 0.99;
+  static constexpr double kMostlyKnown = 0.5;
   static Eigen::Index index(size_t i) { return static_cast<Eigen::Index>(i); }
 
   Eigen::VectorXd residuals(const Eigen::VectorXd& a) const { return rhs_ - columns_ * a; }
@@ -230,7 +231,9 @@ class SpanSolver {
     constexpr size_t kWorst = 50;
     constexpr int kSweeps = 40;
     constexpr double kStep = 0.9;
+    constexpr int kPatience = 4;
     Eigen::VectorXd a = best_;
+    int idle = 0;
     for (int sweep = 0; sweep < kSweeps; ++sweep) {
       const Eigen::VectorXd r = residuals(a);
       std::vector<std::pair<double, size_t>> missed;
@@ -250,7 +253,8 @@ class SpanSolver {
         a += kStep * std::copysign(excess, now) * columns_.row(i).transpose() /
              columns_.row(i).squaredNorm();
       }
-      consider(a);
+      idle = consider(a) ? 0 : idle + 1;
+      if (idle == kPatience) return;
     }
   }
 

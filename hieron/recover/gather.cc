@@ -224,7 +224,20 @@ class Gatherer {
     std::ranges::stable_sort(evidence_.probes, std::ranges::less{},
                              [](const auto& probe) { return probe->elements(); });
     offer_others();
+    list_drawn();
     return {};
+  }
+
+  void list_drawn() {
+    for (const Row& row : given_.alignment.rows) {
+      const auto is_number = [&](size_t m) {
+        return row.views[m] && info(row.views[m]->tensor->dtype).format;
+      };
+      if (row.elements > 0 && is_number(0) && std::ranges::all_of(given_.candidates, is_number)) {
+        evidence_.drawn.push_back(row.name);
+      }
+    }
+    std::ranges::sort(evidence_.drawn);
   }
 
   void offer_others() {
@@ -257,11 +270,9 @@ class Gatherer {
     tensor->shape = row.shape;
     tensor->role = given.roles.classify(row.name, row.shape);
     tensor->values.resize(row.views.size());
-    std::vector<size_t> models{0};
-    models.insert(models.end(), given.candidates.begin(), given.candidates.end());
     std::vector<std::byte> bytes;
-    for (const size_t m : models) {
-      if (!row.views[m]) continue;
+    for (size_t m = 0; m < row.views.size(); ++m) {
+      if (!row.views[m] || !info(row.views[m]->tensor->dtype).format) continue;
       const TensorView& view = *row.views[m];
       const DType dtype = view.tensor->dtype;
       bytes.resize(row.elements * static_cast<uint64_t>(info(dtype).bits) / 8);

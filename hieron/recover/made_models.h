@@ -84,7 +84,7 @@ inline std::shared_ptr<const Checkpoint> checkpoint(const std::string& ref, cons
 
 // The family's blend under one arithmetic, stored as the first model stores it.
 inline Model blended(const std::vector<const Model*>& models, const Combination& combination,
-                     Arithmetic arithmetic) {
+                     Arithmetic arithmetic = Arithmetic::kExact) {
   Model result = *models[0];
   BlendScratch scratch;
   for (size_t t = 0; t < result.size(); ++t) {

@@ -38,10 +38,13 @@ std::vector<const Method*> in_order() {
 
 }  // namespace
 
-Recovery recover_recipe(const Candidates& given, const Evidence& evidence) {
+Recovery recover_recipe(const Candidates& given, const Evidence& evidence,
+                        std::span<const std::string_view> allowed) {
   const Trial trial(given, evidence);
   Recovery recovery;
   for (const Method* method : in_order()) {
+    const auto is = [&](std::string_view name) { return name == method->describe().name; };
+    if (!allowed.empty() && std::ranges::none_of(allowed, is)) continue;
     const std::vector<Hypothesis> hypotheses = method->recover(evidence);
     if (hypotheses.empty()) continue;
     recovery.tried += hypotheses.size();

@@ -6,7 +6,9 @@
 #pragma once
 
 #include <optional>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "hieron/merge/evidence.h"
@@ -21,7 +23,9 @@ struct Recovery {
   size_t tried = 0;                // hypotheses
 };
 
-Recovery recover_recipe(const Candidates& given, const Evidence& evidence);
+// `methods`: the names of those that may have been used; none: all.
+Recovery recover_recipe(const Candidates& given, const Evidence& evidence,
+                        std::span<const std::string_view> methods = {});
 
 // Share of the telling elements of the probes that a recipe must reproduce to hold.
 inline constexpr double kHolds = 0.999;

@@ -42,17 +42,18 @@ std::vector<float> rounded(DType dtype, std::span<const float> values) {
   return back;
 }
 
-TrialScore compare(std::span<const float> suspect, std::span<const float> made,
-                   std::span<const float> origin) {
-  TrialScore score;
+void compare(std::span<const float> suspect, std::span<const float> made,
+             std::span<const float> origin, TrialScore& score) {
+  uint64_t telling_count = 0, equal_count = 0;
   for (size_t i = 0; i < suspect.size(); ++i) {
     const uint32_t s = std::bit_cast<uint32_t>(suspect[i]), m = std::bit_cast<uint32_t>(made[i]);
     const uint32_t o = std::bit_cast<uint32_t>(origin[i]);
     const bool telling = s != o || m != o;
-    score.telling += telling;
-    score.equal += telling && s == m;
+    telling_count += telling;
+    equal_count += telling && s == m;
   }
-  return score;
+  score.telling += telling_count;
+  score.equal += equal_count;
 }
 
 }  // namespace
@@ -143,8 +144,7 @@ TrialScore Trial::score(const Hypothesis& hypothesis, const Rendering& rendering
   if (!planned) return {};
   const auto made = computed_checkpoint(*planned);
   if (!made) return {};
-  const size_t origin_model = hypothesis.base.value_or(hypothesis.inputs.front().model);
-  TrialScore total;
+  std::vector<TrialScore> by_origin(given_.candidates.size());
   std::vector<std::byte> bytes;
   std::vector<float> values;
   for (const auto& probe : probes) {
@@ -157,11 +157,15 @@ TrialScore Trial::score(const Hypothesis& hypothesis, const Rendering& rendering
     values.resize(tensor->elements);
     if (!read_elements(**made, *tensor, 0, bytes)) return {};
     decode(tensor->dtype, bytes.data(), std::span(values));
-    const std::vector<float>& origin = probe->values[origin_model];
-    const bool same = stored_dtype(given_, origin_model, probe->name) == tensor->dtype;
-    total += compare(probe->values[0], values, same ? origin : rounded(tensor->dtype, origin));
+    for (size_t k = 0; k < by_origin.size(); ++k) {
+      const size_t model = given_.candidates[k];
+      const std::vector<float>& origin = probe->values[model];
+      const bool same = stored_dtype(given_, model, probe->name) == tensor->dtype;
+      compare(probe->values[0], values, same ? origin : rounded(tensor->dtype, origin),
+              by_origin[k]);
+    }
   }
-  return total;
+  return *std::ranges::min_element(by_origin, std::ranges::less{}, &TrialScore::share);
 }
 
 std::vector<Tried> Trial::best_of(std::span<const Hypothesis> hypotheses) const {
@@ -186,7 +190,7 @@ std::vector<Tried> Trial::best_of(std::span<const Hypothesis> hypotheses) const 
   std::erase_if(tried, [](const Tried& t) { return t.score.share() < kWorthMore; });
   if (tried.size() > kFinalists) tried.resize(kFinalists);
   parallel_for(tried.size(), given_.walk.threads, [&](size_t i) {
-    tried[i].score += score(tried[i].hypothesis, tried[i].rendering, probes.subspan(1));
+    tried[i].score = score(tried[i].hypothesis, tried[i].rendering, probes);
   });
   sort();
   return tried;

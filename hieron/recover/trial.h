@@ -16,17 +16,13 @@
 
 namespace hieron {
 
-// Elements where suspect or replay differ from the origin (the base, or the first input), and of
-// them those where they are the same. What neither changed counts for nothing.
+// Elements where suspect or replay differ from one model, and of them those where they are the
+// same: what neither changed counts for nothing. Of all candidates the one for which the share is
+// least: a replay that is no more than a copy of the nearest model is worth nothing.
 struct TrialScore {
   uint64_t telling = 0, equal = 0;
   double share() const {
     return telling ? static_cast<double>(equal) / static_cast<double>(telling) : 0;
-  }
-  TrialScore& operator+=(const TrialScore& other) {
-    telling += other.telling;
-    equal += other.equal;
-    return *this;
   }
 };
 

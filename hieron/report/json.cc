@@ -47,18 +47,24 @@ Json verdict_json(const Verdict& verdict) {
 }
 
 Json recipe_json(const FoundRecipe& recipe) {
+  Json parameters{{"normalize", recipe.normalize}};
+  for (const auto& [name, value] : recipe.parameters) parameters[name] = number(value);
   return {{"method", recipe.method},
           {"models", list(recipe.models,
                           [](const RecipeModel& model) {
-                            return Json{{"ref", model.ref},
-                                        {"weight", number(model.weight)},
-                                        {"effective", number(model.effective)},
-                                        {"low", number(model.low)},
-                                        {"high", number(model.high)}};
+                            Json json{{"ref", model.ref},
+                                      {"weight", number(model.weight)},
+                                      {"effective", number(model.effective)},
+                                      {"low", number(model.low)},
+                                      {"high", number(model.high)}};
+                            for (const auto& [name, value] : model.parameters) {
+                              json[name] = number(value);
+                            }
+                            return json;
                           })},
           {"base_model", text_or_null(recipe.base_model)},
-          {"seed", nullptr},
-          {"parameters", {{"normalize", recipe.normalize}}},
+          {"seed", recipe.seed ? Json(*recipe.seed) : Json(nullptr)},
+          {"parameters", parameters},
           {"varies", recipe.varies},
           {"arithmetic", recipe.arithmetic},
           {"arithmetics", list(recipe.arithmetics,

@@ -180,7 +180,7 @@ void Page::recipe() {
   const FoundRecipe& found = *result_.recipe;
   heading("The recipe found: " + printable(found.method));
   const bool plain =
-      !found.models.empty() && found.varies == "global" &&
+      found.method == "linear" && !found.models.empty() && found.varies == "global" &&
       std::ranges::all_of(found.models, [](const RecipeModel& m) { return m.weight.has_value(); });
   plain ? weights(found.models) : yaml(found.yaml);
   if (!found.arithmetic.empty()) entry("  arithmetic", 14, arithmetic_summary(found));
@@ -199,7 +199,7 @@ void Page::weights(std::span<const RecipeModel> models) {
 }
 
 void Page::yaml(std::string_view text) {
-  constexpr int kShown = 14;
+  constexpr int kShown = 24;
   int shown = 0, left_out = 0;
   while (!text.empty()) {
     const size_t end = std::min(text.find('\n'), text.size());

@@ -1,0 +1,245 @@
+#include "hieron/assay/blind.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+
+#include "hieron/core/text.h"
+#include "hieron/merge/computed.h"
+#include "hieron/merge/method.h"
+#include "hieron/recover/gather.h"
+
+namespace hieron {
+namespace {
+
+constexpr size_t kShownEquivalents = 8;
+
+std::vector<std::string> refs_of(const Candidates& given) {
+  std::vector<std::string> refs;
+  for (const Checkpoint* model : given.alignment.models) refs.push_back(model->ref);
+  return refs;
+}
+
+bool varies(const Hypothesis& hypothesis) {
+  const auto any = [](const ParameterValues& values) {
+    return std::ranges::any_of(values, [](const auto& value) { return value.second.varies(); });
+  };
+  return any(hypothesis.parameters) ||
+         std::ranges::any_of(hypothesis.inputs,
+                             [&](const HypothesisInput& input) { return any(input.parameters); });
+}
+
+FoundRecipe describe(const Candidates& given, const Recovery& recovery) {
+  const auto refs = refs_of(given);
+  const Hypothesis& hypothesis = recovery.best->hypothesis;
+  FoundRecipe found;
+  found.method = std::string(hypothesis.method);
+  found.arithmetic = recovery.best->rendering.arithmetic;
+  found.arithmetics = {{found.arithmetic, recovery.best->score.share()}};
+  found.varies = varies(hypothesis) ? "tensor" : "global";
+  if (hypothesis.base) found.base_model = refs[*hypothesis.base];
+  found.seed = hypothesis.seed;
+  found.normalize = false;
+  double sum = 0;
+  for (const HypothesisInput& input : hypothesis.inputs) {
+    RecipeModel model{.ref = refs[input.model]};
+    for (const auto& [name, value] : input.parameters) {
+      if (value.varies()) continue;
+      if (name == "weight") {
+        model.weight = value.otherwise;
+        sum += value.otherwise;
+      } else {
+        model.parameters.emplace_back(name, value.otherwise);
+      }
+    }
+    found.models.push_back(std::move(model));
+  }
+  for (const auto& [name, value] : hypothesis.parameters) {
+    if (name == "normalize") {
+      found.normalize = value.otherwise != 0;
+    } else if (!value.varies()) {
+      found.parameters.emplace_back(name, value.otherwise);
+    }
+  }
+  for (RecipeModel& model : found.models) {
+    if (model.weight) model.effective = found.normalize ? *model.weight / sum : *model.weight;
+  }
+  found.yaml = recipe_yaml(hypothesis, refs, recovery.best->rendering);
+  for (const Tried& other : recovery.equivalents) {
+    if (found.equivalent.size() == kShownEquivalents) break;
+    std::string yaml = recipe_yaml(other.hypothesis, refs, other.rendering);
+    if (yaml != found.yaml) found.equivalent.push_back(std::move(yaml));
+  }
+  return found;
+}
+
+// A parent in the suspect's place, and the suspect in its own.
+struct Turned {
+  Alignment alignment;
+  Sample sample;
+  std::vector<std::shared_ptr<const Checkpoint>> models;
+
+  Turned(const Candidates& given, const Sample& of, size_t parent)
+      : alignment(given.alignment), sample(of), models(given.models) {
+    std::swap(models[0], models[parent]);
+    std::swap(alignment.models[0], alignment.models[parent]);
+    for (Row& row : alignment.rows) std::swap(row.views[0], row.views[parent]);
+    for (SampleRow& row : sample.rows) {
+      std::swap(row.values[0], row.values[parent]);
+      std::swap(row.dtypes[0], row.dtypes[parent]);
+      row.blend = row.blend && !row.values[0].empty();
+    }
+  }
+};
+
+// Does a recipe of the same kind explain an input by the suspect? Then equality has no direction.
+std::string reversed_input(const Candidates& given, const Sample& sample, const Tried& best) {
+  const std::array<std::string_view, 3> methods{best.hypothesis.method, "linear",
+                                                "task_arithmetic"};
+  for (const HypothesisInput& input : best.hypothesis.inputs) {
+    const Turned turned(given, sample, input.model);
+    Candidates others{turned.alignment, turned.models, given.roles,
+                      given.candidates, given.base,    given.walk};
+    if (others.base == input.model) others.base.reset();
+    const auto evidence = gather_evidence(others, turned.sample);
+    if (!evidence) continue;
+    const Recovery recovery = recover_recipe(others, *evidence, methods);
+    if (recovery.holds && recovery.best->score.share() >= best.score.share()) {
+      return given.alignment.models[input.model]->ref;
+    }
+  }
+  return "";
+}
+
+double best_share(const std::vector<NamedDepth>& controls) {
+  double best = 0;
+  for (const NamedDepth& control : controls) best = std::max(best, control.d16);
+  return best;
+}
+
+}  // namespace
+
+Result<std::optional<BlindFinding>> find_blind(const Candidates& given, const Sample& sample,
+                                               const std::vector<size_t>& controls,
+                                               const Selection& selection) {
+  const auto evidence = gather_evidence(given, sample);
+  if (!evidence) return std::nullopt;  // nothing to work on: no finding either
+  const Recovery recovery = recover_recipe(given, *evidence);
+  if (!recovery.best) return std::nullopt;
+  const Tried& best = *recovery.best;
+  if (!recovery.holds && best.score.share() < threshold::kChangedDepth.value) return std::nullopt;
+  const Trial trial(given, *evidence);
+  const auto plan = trial.plan(best.hypothesis, best.rendering);
+  if (!plan) return std::nullopt;
+  const auto made = computed_checkpoint(*plan);
+  if (!made) return std::nullopt;
+  BlindFinding finding{.best = best,
+                       .holds = recovery.holds,
+                       .recipe = describe(given, recovery),
+                       .whole = {},
+                       .controls = {},
+                       .reversed = {}};
+  HIERON_TRY(finding.whole, replay(**made, *given.alignment.models[0], given.walk, selection));
+  for (const size_t control : controls) {
+    const TrialScore score = trial.score_of(best.hypothesis, best.rendering, control);
+    finding.controls.push_back(
+        {.name = given.alignment.models[control]->ref, .d16 = score.share(), .passed = true});
+    finding.controls.back().passed = score.share() < threshold::kControlDepth.value;
+  }
+  finding.reversed = reversed_input(given, sample, best);
+  return finding;
+}
+
+BlindDecision decide_blind(const BlindFinding& finding, double aligned) {
+  const Replay& total = finding.whole.total;
+  const uint64_t missed = total.elements - total.equal;
+  const uint64_t changed = missed - finding.whole.near;
+  const double share = finding.best.score.share();
+  const double rival = best_share(finding.controls);
+  BlindDecision decision;
+  const auto no = [&](std::string reason) {
+    decision.reasons.push_back(std::move(reason));
+    return decision;
+  };
+  if (total.elements == 0) return no("There was nothing to replay.");
+  if (!finding.reversed.empty()) {
+    return no(
+        fmt::format("{} is explained just as well with the suspect among its parents: which "
+                    "was made of which cannot be told.",
+                    finding.reversed));
+  }
+  if (rival >= threshold::kControlDepth.value) {
+    return no(
+        fmt::format("The best recipe found reproduces a control that took no part too "
+                    "({:.3f} of its telling elements, limit {:.1f}).",
+                    rival, threshold::kControlDepth.value));
+  }
+  const bool linear = find_method(finding.best.hypothesis.method)->describe().weighted_sum;
+  const double least = linear && !finding.controls.empty() ? threshold::kChangedDepth.value
+                                                           : threshold::kBlindChanged.value;
+  const bool exact = finding.holds && total.share >= threshold::kReplayShare.value && changed == 0;
+  if (!exact && (share < least || share < threshold::kChangedRatio.value * rival)) {
+    return no(
+        fmt::format("The best recipe found, {}, reproduces {:.4f} of the telling elements "
+                    "({:.1f} needed).",
+                    finding.best.hypothesis.method, share, least));
+  }
+  const bool edit = finding.best.hypothesis.method == "passthrough";
+  decision.reasons.push_back(fmt::format(
+      "The replay reproduces {:.6f} of all compared elements bit for bit, and {:.6f} of "
+      "those of the probes that differ from one of the models.",
+      total.share, share));
+  if (exact && aligned >= threshold::kAligned.value) {
+    decision.kind = edit ? VerdictKind::kEdit : VerdictKind::kExactMerge;
+  } else {
+    decision.kind = VerdictKind::kMergeWithChanges;
+    if (changed > 0) {
+      decision.reasons.push_back(fmt::format(
+          "{} elements differ from the replay by more than rounding.", with_commas(changed)));
+    }
+    if (aligned < threshold::kAligned.value) {
+      decision.reasons.push_back(fmt::format(
+          "Only {:.1f} % of the suspect's parameters were compared ({:.0f} % needed for an exact "
+          "merge).",
+          100 * aligned, 100 * threshold::kAligned.value));
+    }
+  }
+  decision.reasons.push_back(
+      finding.controls.empty()
+          ? std::string("No control was given: add another fine-tune of the family with --control.")
+          : fmt::format("The same recipe reproduces at most {:.4f} of the telling elements of {} "
+                        "control{}.",
+                        rival, finding.controls.size(), finding.controls.size() == 1 ? "" : "s"));
+  return decision;
+}
+
+std::string recipe_in_words(const FoundRecipe& recipe) {
+  std::vector<std::string> parts;
+  const bool weighted = std::ranges::all_of(
+      recipe.models, [](const RecipeModel& model) { return model.effective.has_value(); });
+  if (recipe.method == "linear" && weighted) {
+    for (const RecipeModel& model : recipe.models) {
+      parts.push_back(fmt::format("{:.4g} × {}", *model.effective, model.ref));
+    }
+    return fmt::format("{}", fmt::join(parts, " + "));
+  }
+  for (const RecipeModel& model : recipe.models) {
+    std::vector<std::string> figures;
+    if (model.weight) figures.push_back(fmt::format("weight {:.4g}", *model.weight));
+    for (const auto& [name, value] : model.parameters) {
+      figures.push_back(fmt::format("{} {:.4g}", name, value));
+    }
+    parts.push_back(figures.empty() ? model.ref
+                                    : fmt::format("{} ({})", model.ref, fmt::join(figures, ", ")));
+  }
+  std::string text = fmt::format("a {} merge of {}", recipe.method, fmt::join(parts, " and "));
+  for (const auto& [name, value] : recipe.parameters) {
+    text += fmt::format(", {} {:.4g}", name, value);
+  }
+  if (!recipe.base_model.empty()) text += fmt::format(", on the base {}", recipe.base_model);
+  return text;
+}
+
+}  // namespace hieron
