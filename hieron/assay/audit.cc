@@ -25,6 +25,7 @@
 #include "hieron/core/parallel.h"
 #include "hieron/core/text.h"
 #include "hieron/kinship/hidden_units.h"
+#include "hieron/merge/experts.h"
 #include "hieron/model/config.h"
 #include "hieron/recover/sample.h"
 
@@ -116,6 +117,7 @@ class Auditor {
   // --- what is given ---
 
   Status prepare() {
+    HIERON_CHECK(agree_on_experts());
     std::vector<const Checkpoint*> models{input_.suspect.get()};
     const auto add = [&](const std::shared_ptr<const Checkpoint>& model) {
       models.push_back(model.get());
@@ -149,6 +151,25 @@ class Auditor {
       for (size_t m = 0; m < row.values.size(); ++m) {
         if (!row.values[m].empty()) note_read(row.row, m, row.count);
       }
+    }
+    return {};
+  }
+
+  // One tensor for each expert, in all models, where some have one for all of a layer.
+  Status agree_on_experts() {
+    std::vector<std::shared_ptr<const Checkpoint>*> models{&input_.suspect};
+    for (auto& model : input_.parents) models.push_back(&model);
+    if (input_.base) models.push_back(&input_.base);
+    for (auto& model : input_.controls) models.push_back(&model);
+    std::set<ExpertLayout> layouts;
+    for (const auto* model : models) {
+      if (const auto layout = expert_layout(**model)) layouts.insert(*layout);
+    }
+    if (layouts.size() < 2) return {};
+    experts_ = expert_layout(*input_.suspect) == ExpertLayout::kFused ? "fused" : "separate";
+    for (auto* model : models) {
+      if (!expert_layout(**model)) continue;
+      HIERON_TRY(*model, with_experts(*model, ExpertLayout::kSeparate));
     }
     return {};
   }
@@ -349,7 +370,7 @@ class Auditor {
     result_.verdict.falsifiers.push_back(
         "One element that differs from the model its tensor is said to "
         "come from.");
-    result_.recipe = exchanged_recipe(alignment_, roles_, origin);
+    result_.recipe = exchanged_recipe(alignment_, roles_, origin, experts_);
     return true;
   }
 
@@ -569,7 +590,7 @@ class Auditor {
   }
 
   FoundRecipe describe(const CandidateRecipe& recipe) const {
-    return recovered_recipe(alignment_, roles_, recipe, best_->grouped);
+    return recovered_recipe(alignment_, roles_, recipe, best_->grouped, experts_);
   }
 
   void write_merge_sentence(const MergeFacts& facts) {
@@ -645,7 +666,7 @@ class Auditor {
     const Candidates given{alignment_,         std::move(models), roles_,
                            cast_.references(), cast_.base,        options_.walk};
     HIERON_TRY(const std::optional<BlindFinding> finding,
-               find_blind(given, sample_, cast_.controls, selection()));
+               find_blind(given, sample_, cast_.controls, selection(), experts_));
     if (!finding) return false;
     const Replay& whole = finding->whole.total;
     const double aligned = static_cast<double>(whole.elements) / read_parameters();
@@ -1039,9 +1060,10 @@ class Auditor {
             tensor.stored.offset + element * width};
   }
 
-  const AuditInput& input_;
+  AuditInput input_;
   const AuditOptions& options_;
   AuditResult result_;
+  std::string experts_;  // how the suspect stores them, where the models differ in that
   Cast cast_;
   Alignment alignment_;
   RoleTable roles_ = RoleTable::of("");

@@ -31,7 +31,12 @@ bool varies(const Hypothesis& hypothesis) {
                              [&](const HypothesisInput& input) { return any(input.parameters); });
 }
 
-FoundRecipe describe(const Candidates& given, const Recovery& recovery) {
+FoundRecipe describe(const Candidates& given, const Recovery& recovery, std::string_view experts) {
+  const auto yaml_of = [&](const Tried& tried) {
+    Rendering rendering = tried.rendering;
+    rendering.experts = experts;
+    return recipe_yaml(tried.hypothesis, refs_of(given), rendering);
+  };
   const auto refs = refs_of(given);
   const Hypothesis& hypothesis = recovery.best->hypothesis;
   FoundRecipe found;
@@ -66,10 +71,10 @@ FoundRecipe describe(const Candidates& given, const Recovery& recovery) {
   for (RecipeModel& model : found.models) {
     if (model.weight) model.effective = found.normalize ? *model.weight / sum : *model.weight;
   }
-  found.yaml = recipe_yaml(hypothesis, refs, recovery.best->rendering);
+  found.yaml = yaml_of(*recovery.best);
   for (const Tried& other : recovery.equivalents) {
     if (found.equivalent.size() == kShownEquivalents) break;
-    std::string yaml = recipe_yaml(other.hypothesis, refs, other.rendering);
+    std::string yaml = yaml_of(other);
     if (yaml != found.yaml) found.equivalent.push_back(std::move(yaml));
   }
   return found;
@@ -123,7 +128,8 @@ double best_share(const std::vector<NamedDepth>& controls) {
 
 Result<std::optional<BlindFinding>> find_blind(const Candidates& given, const Sample& sample,
                                                const std::vector<size_t>& controls,
-                                               const Selection& selection) {
+                                               const Selection& selection,
+                                               std::string_view experts) {
   const auto evidence = gather_evidence(given, sample);
   if (!evidence) return std::nullopt;  // nothing to work on: no finding either
   const Recovery recovery = recover_recipe(given, *evidence);
@@ -137,7 +143,7 @@ Result<std::optional<BlindFinding>> find_blind(const Candidates& given, const Sa
   if (!made) return std::nullopt;
   BlindFinding finding{.best = best,
                        .holds = recovery.holds,
-                       .recipe = describe(given, recovery),
+                       .recipe = describe(given, recovery, experts),
                        .whole = {},
                        .controls = {},
                        .reversed = {}};

@@ -23,10 +23,11 @@ struct BlindFinding {
   std::string reversed;              // an input that such a recipe explains just as well
 };
 
-// Nothing: no recipe reproduces enough to be worth replaying.
+// Nothing: no recipe reproduces enough to be worth replaying. `experts`: as in recovered_yaml.h.
 Result<std::optional<BlindFinding>> find_blind(const Candidates& given, const Sample& sample,
                                                const std::vector<size_t>& controls,
-                                               const Selection& selection);
+                                               const Selection& selection,
+                                               std::string_view experts);
 
 // The verdict on a finding, as for two ends (docs/assay.md §8). `aligned`: share of the suspect's
 // parameters that were compared.

@@ -3,57 +3,11 @@
 #include <fmt/format.h>
 #include <algorithm>
 #include <set>
-#include "hieron/core/text.h"
 #include "hieron/merge/dtype_names.h"
+#include "hieron/merge/hypothesis.h"
 
 namespace hieron {
 namespace {
-
-// A YAML double-quoted scalar: names and paths come from files.
-std::string quoted(std::string_view text) {
-  std::string out = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\') {
-      out += '\\';
-      out += c;
-    } else if (static_cast<unsigned char>(c) < 0x20) {
-      out += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
-    } else {
-      out += c;
-    }
-  }
-  return out + '"';
-}
-
-std::string decimal(double value) { return shortest(value); }
-
-struct YamlModel {
-  std::string ref;
-  // Weight by tensor name (whole names as filters), or one weight for all.
-  std::vector<std::pair<std::string, double>> by_tensor;
-  double otherwise = 0;
-};
-
-std::string to_yaml(const std::vector<YamlModel>& models, bool normalize, std::string_view dtype,
-                    std::string_view arithmetic) {
-  std::string text = "merge_method: linear\nmodels:\n";
-  for (const YamlModel& model : models) {
-    text += fmt::format("  - model: {}\n    parameters:\n", quoted(model.ref));
-    if (model.by_tensor.empty()) {
-      text += fmt::format("      weight: {}\n", decimal(model.otherwise));
-      continue;
-    }
-    text += "      weight:\n";
-    for (const auto& [tensor, weight] : model.by_tensor) {
-      text += fmt::format("        - {{filter: {}, value: {}}}\n", quoted(tensor), decimal(weight));
-    }
-    text += fmt::format("        - value: {}\n", decimal(model.otherwise));
-  }
-  text += fmt::format("parameters:\n  normalize: {}\n", normalize ? "true" : "false");
-  if (!dtype.empty()) text += fmt::format("dtype: {}\n", dtype);
-  text += fmt::format("hieron:\n  arithmetic: {}\n", arithmetic);
-  return text;
-}
 
 // The recipe's dtype when all of the suspect's tensors have one that mergekit can name; otherwise
 // each tensor keeps its own.
@@ -67,6 +21,12 @@ std::string common_dtype(const Alignment& alignment) {
   return written_dtype(name) ? std::string(name) : std::string();
 }
 
+std::vector<std::string> refs_of(const Alignment& alignment) {
+  std::vector<std::string> refs;
+  for (const Checkpoint* model : alignment.models) refs.push_back(model->ref);
+  return refs;
+}
+
 double effective(const Combination& combination, size_t k) {
   double sum = 0;
   for (const double w : combination.weights) sum += w;
@@ -76,7 +36,8 @@ double effective(const Combination& combination, size_t k) {
 }  // namespace
 
 FoundRecipe recovered_recipe(const Alignment& alignment, const RoleTable& roles,
-                             const CandidateRecipe& recipe, const GroupedFit& grouped) {
+                             const CandidateRecipe& recipe, const GroupedFit& grouped,
+                             std::string_view experts) {
   const std::vector<size_t> ends{recipe.ends.first, recipe.ends.second};
   FoundRecipe found;
   found.method = "linear";
@@ -85,11 +46,10 @@ FoundRecipe recovered_recipe(const Alignment& alignment, const RoleTable& roles,
   found.varies = std::string(name(recipe.varies));
   const Combination& first = recipe.groups.begin()->second;
   found.normalize = first.normalize;
-  std::vector<YamlModel> yaml;
+  Hypothesis hypothesis{.method = "linear", .inputs = {}};
   for (size_t k = 0; k < ends.size(); ++k) {
-    const std::string& ref = alignment.models[ends[k]]->ref;
-    RecipeModel model{.ref = ref};
-    YamlModel written{.ref = ref, .by_tensor = {}, .otherwise = first.weights[k]};
+    RecipeModel model{.ref = alignment.models[ends[k]]->ref};
+    ParameterValue written(first.weights[k]);
     if (recipe.varies == Varies::kGlobal) {
       model.weight = first.weights[k];
       model.effective = effective(first, k);
@@ -114,20 +74,25 @@ FoundRecipe recovered_recipe(const Alignment& alignment, const RoleTable& roles,
       }
     }
     found.models.push_back(model);
-    yaml.push_back(std::move(written));
+    hypothesis.inputs.push_back({ends[k], {{"weight", std::move(written)}}});
   }
-  const std::string dtype = common_dtype(alignment);
-  found.yaml = to_yaml(yaml, found.normalize, dtype, found.arithmetic);
+  hypothesis.parameters = {{"normalize", found.normalize ? 1.0 : 0.0}};
+  const Rendering rendering{found.arithmetic, common_dtype(alignment), {}, std::string(experts)};
+  const std::vector<std::string> refs = refs_of(alignment);
+  found.yaml = recipe_yaml(hypothesis, refs, rendering);
   if (recipe.varies == Varies::kGlobal && found.normalize) {
     // Normalised weights may share any power of two without a bit changing.
-    for (YamlModel& model : yaml) model.otherwise *= 2;
-    found.equivalent.push_back(to_yaml(yaml, true, dtype, found.arithmetic));
+    for (HypothesisInput& input : hypothesis.inputs) {
+      input.parameters.at("weight").otherwise *= 2;
+    }
+    found.equivalent.push_back(recipe_yaml(hypothesis, refs, rendering));
   }
   return found;
 }
 
 FoundRecipe exchanged_recipe(const Alignment& alignment, const RoleTable& roles,
-                             const std::vector<std::optional<size_t>>& origin) {
+                             const std::vector<std::optional<size_t>>& origin,
+                             std::string_view experts) {
   FoundRecipe found;
   found.method = "passthrough";
   found.arithmetic = "exact";
@@ -142,18 +107,19 @@ FoundRecipe exchanged_recipe(const Alignment& alignment, const RoleTable& roles,
   const bool layerwise =
       std::ranges::all_of(by_layer, [](const auto& layer) { return layer.second.size() == 1; });
   found.varies = layerwise ? "layer" : "tensor";
-  std::vector<YamlModel> yaml;
+  Hypothesis hypothesis{.method = "linear", .inputs = {}, .parameters = {{"normalize", 0.0}}};
   for (const size_t model : used) {
-    YamlModel written{.ref = alignment.models[model]->ref, .by_tensor = {}, .otherwise = 0};
+    ParameterValue weight(0.0);
     for (size_t i = 0; i < origin.size(); ++i) {
       if (origin[i])
-        written.by_tensor.emplace_back(alignment.rows[i].name, origin[i] == model ? 1 : 0);
+        weight.by_tensor.emplace_back(alignment.rows[i].name, origin[i] == model ? 1 : 0);
     }
-    found.models.push_back({.ref = written.ref});
-    yaml.push_back(std::move(written));
+    found.models.push_back({.ref = alignment.models[model]->ref});
+    hypothesis.inputs.push_back({model, {{"weight", std::move(weight)}}});
   }
   found.arithmetics = {{"exact", 1.0}};
-  found.yaml = to_yaml(yaml, false, common_dtype(alignment), "exact");
+  found.yaml = recipe_yaml(hypothesis, refs_of(alignment),
+                           {"exact", common_dtype(alignment), {}, std::string(experts)});
   return found;
 }
 

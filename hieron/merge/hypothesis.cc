@@ -35,6 +35,7 @@ class Writer {
     if (!rendering.dtype.empty()) text_ += fmt::format("dtype: {}\n", rendering.dtype);
     if (!rendering.out_dtype.empty()) text_ += fmt::format("out_dtype: {}\n", rendering.out_dtype);
     text_ += fmt::format("hieron:\n  arithmetic: {}\n", rendering.arithmetic);
+    if (!rendering.experts.empty()) text_ += fmt::format("  experts: {}\n", rendering.experts);
     if (hypothesis_.seed) text_ += fmt::format("  seed: {}\n", *hypothesis_.seed);
     return std::move(text_);
   }

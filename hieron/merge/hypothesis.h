@@ -46,6 +46,7 @@ struct Hypothesis {
 struct Rendering {
   std::string arithmetic = "exact";
   std::string dtype = {}, out_dtype = {};  // mergekit's names; empty: not written
+  std::string experts = {};                // hieron.experts; empty: not written
 };
 
 // mergekit YAML with a `hieron:` section for arithmetic and seed. refs[model]: how each model is
