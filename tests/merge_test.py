@@ -291,6 +291,115 @@ class Merge(unittest.TestCase):
         self.assertEqual(dry.returncode, 0, dry.stderr)
         self.assertFalse(os.path.exists(self.path("o")))
 
+    def test_plan_lists_every_problem_and_stderr_the_first(self):
+        self.write_pair(rows=4, tensors=1)
+        with open(self.path("bad.yml"), "w") as f:
+            f.write("merge_method: linear\nmodels:\n- {model: a, parameters: {wieght: 1}}\n"
+                    "- {model: nowhere, parameters: {weight: 1}}\n- {model: b, parameters: {weight: x}}\n")
+        refused = hieron("plan", self.path("bad.yml"), "--json", "-")
+        self.assertEqual((refused.returncode, refused.stderr.count("\n")), (3, 1))
+        self.assertIn("line 3: unknown parameter \"wieght\"", refused.stderr)
+        self.assertIn("(and 2 more)", refused.stderr)
+        plan = json.loads(refused.stdout)
+        self.follows("plan", plan)
+        self.assertEqual([p["line"] for p in plan["problems"]], [3, 5, 4])
+        self.assertEqual({p["file"] for p in plan["problems"]}, {self.path("bad.yml")})
+        shown = hieron("plan", self.path("bad.yml")).stdout
+        self.assertEqual(shown.count("refused: "), 3)
+        self.assertEqual(hieron("merge", self.path("bad.yml"), self.path("o")).stderr, refused.stderr)
+        with open(self.path("bad.yml"), "w") as f:
+            f.write("merge_method: [linear\n")
+        torn = hieron("plan", self.path("bad.yml"), "--json", "-")
+        self.assertEqual(torn.returncode, 3)
+        self.follows("plan", json.loads(torn.stdout))
+
+    def write_sparse(self, folder, shape):
+        """One tensor whose numbers are a hole in the file."""
+        os.mkdir(self.path(folder))
+        size = 2 * shape[0] * shape[1]
+        text = json.dumps({"model.layers.0.mlp.up_proj.weight":
+                           {"dtype": "BF16", "shape": shape, "data_offsets": [0, size]}}).encode()
+        text += b" " * (-len(text) % 8)
+        with open(self.path(folder, "model.safetensors"), "wb") as f:
+            f.write(struct.pack("<Q", len(text)) + text)
+            try:
+                f.truncate(8 + len(text) + size)
+            except OSError as error:
+                self.skipTest(f"no file can be as large as this machine's memory here: {error}")
+
+    def test_a_replay_that_needs_more_memory_than_there_is_is_refused_at_once(self):
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        rows = memory // 8192 + 1
+        for folder in "ab":
+            self.write_sparse(folder, [rows, 4096])  # a whole one is more than all memory
+        with open(self.path("ties.yml"), "w") as f:
+            f.write("merge_method: ties\nbase_model: a\nmodels:\n"
+                    "- {model: b, parameters: {weight: 1, density: 0.5}}\n")
+        for more in ([], ["--dry-run"]):
+            refused = hieron("merge", self.path("ties.yml"), self.path("o"), "--arithmetic", "mergekit-0.1.5", *more)
+            self.assertEqual((refused.returncode, refused.stderr.count("\n")), (4, 1), refused.stderr)
+            self.assertRegex(refused.stderr, r'"model\.layers\.0\.mlp\.up_proj\.weight" needs [\d.]+ [GTP]B of memory')
+            self.assertFalse(os.path.exists(self.path("o")))
+        held = lambda *more: json.loads(hieron("plan", self.path("ties.yml"), "--quiet", "--json", "-", *more).stdout)
+        self.assertGreater(held("--arithmetic", "mergekit-0.1.5")["needs"]["bytes_held"], memory)
+        self.assertEqual(held()["needs"]["bytes_held"], 0)  # exact streams
+
+    def test_a_time_that_cannot_be_tried_out_is_not_given(self):
+        self.write_sparse("a", [4097, 4096])  # more than a trial takes
+        text = json.dumps({"r": {"dtype": "F32", "shape": [4096], "data_offsets": [0, 16384]}}).encode()
+        text += b" " * (-len(text) % 8)
+        with open(self.path("vector.safetensors"), "wb") as f:
+            f.write(struct.pack("<Q", len(text)) + text + struct.pack("<f", 1) * 4096)
+        with open(self.path("removal.yml"), "w") as f:
+            f.write("merge_method: direction_removal\nmodels: [{model: a}]\nparameters: {vector: vector.safetensors}\n")
+        shown = hieron("plan", self.path("removal.yml"))
+        self.assertEqual(shown.returncode, 0, shown.stderr)
+        self.assertRegex(shown.stdout, r"\ntime +not estimated: ")
+        plan = json.loads(hieron("plan", self.path("removal.yml"), "--quiet", "--json", "-").stdout)
+        self.follows("plan", plan)
+        self.assertEqual((plan["needs"]["seconds"], plan["needs"]["compute_seconds"]), (None, None))
+        self.assertIn("16,781,312 elements", plan["needs"]["not_estimated"])
+
+    def test_a_dry_run_looks_at_out_as_the_merge_would(self):
+        recipe, out = self.write_pair(rows=4, tensors=1), self.path("o")
+        os.mkdir(out)
+        with open(self.path("o", "notes.txt"), "w") as f:
+            f.write("mine")
+        dry = hieron("merge", recipe, out, "--dry-run")
+        self.assertEqual((dry.returncode, os.listdir(out)), (3, ["notes.txt"]))
+        self.assertEqual(dry.stderr, hieron("merge", recipe, out).stderr)
+        self.assertEqual(hieron("merge", recipe, out, "--dry-run", "--overwrite").returncode, 0)
+        self.assertEqual(os.listdir(out), ["notes.txt"])
+        many = hieron("merge", recipe, "--out-dir", self.path("o", "notes.txt"), "--dry-run")
+        self.assertEqual(many.returncode, 4, many.stderr)
+
+    def test_a_json_file_that_cannot_be_written_is_known_before_the_work(self):
+        recipe, out, nowhere = self.write_pair(rows=4, tensors=1), self.path("o"), self.path("no", "where.json")
+        commands = (("merge", recipe, out), ("plan", recipe), ("methods",), ("inspect", self.path("a")),
+                    ("diff", self.path("a"), self.path("b")), ("verify", recipe, self.path("a")),
+                    ("extract", self.path("a"), "--base", self.path("b"), "-o", out),
+                    ("audit", self.path("a"), "--parent", self.path("b")))
+        for command in commands:
+            for path in (nowhere, self.path("a"), "/dev/null"):
+                refused = hieron(*command, "--json", path)
+                self.assertEqual((refused.returncode, refused.stdout), (4, ""), (command, refused.stderr))
+                self.assertIn(path, refused.stderr)
+            self.assertFalse(os.path.exists(out))
+        self.assertEqual(sorted(os.listdir(self.folder)), ["a", "b", "recipe.yml"])
+        within = hieron("merge", recipe, out, "--json", self.path("o", "result.json"))
+        self.assertEqual(within.returncode, 0, within.stderr)
+        with open(self.path("o", "result.json")) as f:
+            self.assertEqual(json.load(f)["schema"], "hieron.merge/1")
+
+    def test_verify_knows_the_names_of_arithmetics_whatever_it_verifies(self):
+        recipe, out = self.write_pair(rows=4, tensors=1), self.path("o")
+        self.assertEqual(hieron("merge", recipe, out).returncode, 0)
+        for what in ((out,), (recipe, out)):
+            refused = hieron("verify", *what, "--arithmetic", "mergekit-0.1.6")
+            self.assertEqual(refused.returncode, 2)
+            self.assertIn('did you mean "mergekit-0.1.', refused.stderr)
+            self.assertEqual(hieron("verify", *what, "--arithmetic", "exact").returncode, 0)
+
     @unittest.skipUnless(os.geteuid() == 0 and shutil.which("mount"), "mounting a small disk needs root")
     def test_a_full_disk_is_one_sentence_and_status_4(self):
         recipe = self.write_pair()

@@ -15,6 +15,7 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "hieron/cli/options.h"
 #include "hieron/core/error.h"
@@ -39,8 +40,12 @@ struct Context {
 CLI::App* add_command(CLI::App& app, Context& context, const std::string& name,
                       const std::string& summary, const std::string& example);
 
-// What to do if this subcommand is on the command line.
-void on_run(CLI::App& command, Context& context, std::function<Outcome()> run);
+// What to do if this subcommand is on the command line. First --json's file is tried: nobody should
+// learn after hours of work that it cannot be written. `makes`: folders that the command creates,
+// in which the file may lie.
+using Folders = std::function<std::vector<std::string>()>;
+void on_run(CLI::App& command, Context& context, std::function<Outcome()> run,
+            const Folders& makes = {});
 
 // One file each.
 void add_audit(CLI::App& app, Context& context);

@@ -136,7 +136,9 @@ void add_extract(CLI::App& app, Context& context) {
   command->add_option("--tolerance", asked->tolerance, "Share of the change that may be missed");
   command->add_option("--dtype", asked->dtype, "Of the factors: F32 (default), BF16 or F16");
   command->add_flag("--overwrite", asked->overwrite, "Replace an adapter in DIR");
-  on_run(*command, context, [asked, &context] { return extract(*asked, context); });
+  on_run(
+      *command, context, [asked, &context] { return extract(*asked, context); },
+      [asked] { return std::vector{asked->folder}; });
 }
 
 }  // namespace hieron

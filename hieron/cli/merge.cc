@@ -140,7 +140,14 @@ Status possible(const Plan& plan) {
 
 // Carries out merges of the same tensors in one reading of their inputs.
 Status carry_out(std::span<Done> merges, const Asked& asked, const Context& context) {
-  if (asked.dry_run || merges.front().made_before) return {};
+  if (merges.front().made_before) return {};
+  std::vector<MergeJob> jobs;
+  for (const Done& merge : merges) jobs.push_back({merge.plan.get(), merge.job.out});
+  if (asked.dry_run) {
+    // With -I the plans are others, made from folders that are not written yet.
+    if (!asked.intermediates.empty()) return {};
+    return check_outputs(jobs, {.overwrite = asked.overwrite, .walk = {}});
+  }
   ProgressBar bar(context.options, "merging");
   ExecuteOptions execution{.overwrite = asked.overwrite,
                            .copy_tokenizer = asked.mergekit.copy_tokenizer,
@@ -148,8 +155,6 @@ Status carry_out(std::span<Done> merges, const Asked& asked, const Context& cont
   if (execution.walk.threads == 0) {
     execution.walk.threads = asked.mergekit.num_threads.value_or(0);
   }
-  std::vector<MergeJob> jobs;
-  for (const Done& merge : merges) jobs.push_back({merge.plan.get(), merge.job.out});
   HIERON_TRY(std::vector<MergeResult> results, execute_together(jobs, execution));
   for (size_t i = 0; i < merges.size(); ++i) merges[i].result = std::move(results[i]);
   return {};
@@ -347,9 +352,16 @@ void add_merge(CLI::App& app, Context& context) {
   command->add_option("--out-path", asked->out_path, "OUT, as mergekit-multi spells it")->group("");
   add_shard_size(*command, asked->shard_bytes);
   command->add_flag("--overwrite", asked->overwrite, "Replace the checkpoint in OUT");
-  command->add_flag("--dry-run", asked->dry_run, "Check everything from headers, write nothing");
+  command->add_flag("--dry-run", asked->dry_run,
+                    "Check everything from headers, and OUT (not with -I); write nothing");
   add_mergekit_flags(*command, asked->mergekit);
-  on_run(*command, context, [asked, &context] { return merge(*asked, context); });
+  on_run(
+      *command, context, [asked, &context] { return merge(*asked, context); },
+      [asked] {
+        std::vector<std::string> made = asked->paths;
+        made.insert(made.end(), {asked->out_path, asked->out_dir, asked->intermediates});
+        return made;
+      });
 }
 
 }  // namespace hieron

@@ -30,7 +30,7 @@ struct Asked {
 constexpr size_t kShown = 12;
 
 std::string models_text(const Plan& plan) {
-  std::string text;
+  std::string text = plan.models.empty() ? "" : "models\n";
   for (const PlannedModel& model : plan.models) {
     text += fmt::format("  {}  {} tensors, {}\n", printable(model.ref),
                         with_commas(model.checkpoint->tensors.size()),
@@ -79,9 +79,17 @@ std::string show_time(double seconds) {
   return fmt::format("{:.1f} h", seconds / 3600);
 }
 
-double estimated_seconds(const Preflight& needs) {
-  const auto moved = static_cast<double>(needs.bytes_read + needs.bytes_written);
-  return std::max(needs.compute_seconds, moved / kDiskRate);
+double disk_seconds(const Preflight& needs) {
+  return static_cast<double>(needs.bytes_read + needs.bytes_written) / kDiskRate;
+}
+
+std::string time_text(const Preflight& needs) {
+  if (!needs.compute_seconds) {
+    return fmt::format("time           not estimated: {}\n", needs.not_estimated);
+  }
+  const double computing = *needs.compute_seconds, disk = disk_seconds(needs);
+  return fmt::format("time           {}: computing {}, measured here now; the disk {} at 1 GB/s\n",
+                     show_time(std::max(computing, disk)), show_time(computing), show_time(disk));
 }
 
 std::string needs_text(const Preflight& needs, uint64_t memory) {
@@ -94,28 +102,33 @@ std::string needs_text(const Preflight& needs, uint64_t memory) {
   if (needs.bytes_held > 0) {
     text += fmt::format(" and {} for {}", show_bytes(needs.bytes_held), printable(needs.held_by));
   }
-  const auto moved = static_cast<double>(needs.bytes_read + needs.bytes_written);
-  return text + fmt::format(
-                    "\ntime           {}: computing {}, measured here now; the disk {} at 1 GB/s\n",
-                    show_time(estimated_seconds(needs)), show_time(needs.compute_seconds),
-                    show_time(moved / kDiskRate));
+  return text + "\n" + time_text(needs);
 }
 
 std::string needs_json(const Preflight& needs, uint64_t memory) {
-  const nlohmann::ordered_json held =
-      needs.held_by.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(needs.held_by);
-  const nlohmann::ordered_json json{
-      {"bytes_read", needs.bytes_read},           {"bytes_passed", needs.bytes_passed},
-      {"bytes_written", needs.bytes_written},     {"buffers", memory},
-      {"bytes_held", needs.bytes_held},           {"held_by", held},
-      {"compute_seconds", needs.compute_seconds}, {"seconds", estimated_seconds(needs)}};
-  return "\"needs\":" + json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+  using Json = nlohmann::ordered_json;
+  const auto computing = needs.compute_seconds;
+  const Json json{{"bytes_read", needs.bytes_read},
+                  {"bytes_passed", needs.bytes_passed},
+                  {"bytes_written", needs.bytes_written},
+                  {"buffers", memory},
+                  {"bytes_held", needs.bytes_held},
+                  {"held_by", needs.held_by.empty() ? Json() : Json(needs.held_by)},
+                  {"compute_seconds", computing ? Json(*computing) : Json()},
+                  {"seconds", computing ? Json(std::max(*computing, disk_seconds(needs))) : Json()},
+                  {"not_estimated", computing ? Json() : Json(needs.not_estimated)}};
+  return "\"needs\":" + json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+std::string title(const Plan& plan) {
+  if (!plan.method) return fmt::format("{}\n", plan.recipe.file);
+  const MethodInfo& about = plan.method->describe();
+  return fmt::format("{}: {} in {}\n  {}\n", plan.recipe.file, about.name, plan.arithmetic,
+                     about.formula);
 }
 
 std::string text_of(const Plan& plan) {
-  std::string text =
-      fmt::format("{}: {} in {}\n  {}\nmodels\n{}", plan.recipe.file, plan.method->describe().name,
-                  plan.arithmetic, plan.method->describe().formula, models_text(plan));
+  std::string text = title(plan) + models_text(plan);
   if (plan.problems.empty()) text += accounting_text(plan) + shards_text(plan);
   for (const std::string& warning : plan.warnings) text += fmt::format("warning: {}\n", warning);
   for (const Problem& problem : plan.problems)

@@ -163,6 +163,11 @@ Outcome verify_manifest(const Asked& asked, const Context& context) {
 }
 
 Outcome verify(const Asked& asked, const Context& context) {
+  if (asked.plan.arithmetic) {
+    if (const Status known = check_arithmetic_name(*asked.plan.arithmetic); !known) {
+      return usage_error(known.error().sentence);
+    }
+  }
   std::error_code ignored;
   const fs::path what(asked.what);
   const bool adapter = fs::exists(what / "adapter_config.json", ignored) &&

@@ -61,6 +61,13 @@ std::unexpected<Error> write_failure(const std::string& path, uint64_t size, int
   return system_failure(path, "written", error_number);
 }
 
+Status check_replaceable(const std::string& path) {
+  struct stat target{};
+  if (::stat(path.c_str(), &target) != 0 || S_ISREG(target.st_mode)) return {};
+  return system_error(
+      printable(path) + ": is not a regular file and is not replaced; choose another path.", path);
+}
+
 class TemporaryFile final : public OutputFile {
  public:
   TemporaryFile(std::string path, std::string temporary, uint64_t size, Descriptor buffered)
@@ -182,13 +189,7 @@ Status TemporaryFile::commit() {
   while ((failed = syscalls().fsync(buffered_.get())) != 0 && errno == EINTR) {
   }
   if (failed != 0) return write_failure(path_, size_, errno);
-  struct stat target{};
-  if (stat(path_.c_str(), &target) == 0 && !S_ISREG(target.st_mode)) {
-    return system_error(printable(path_) +
-                            ": is not a regular file and is not replaced; choose "
-                            "another path.",
-                        path_);
-  }
+  HIERON_CHECK(check_replaceable(path_));
   if (syscalls().rename(temporary_.c_str(), path_.c_str()) != 0) {
     return system_failure(path_, "put in place", errno);
   }
@@ -241,6 +242,11 @@ Result<std::unique_ptr<OutputFile>> create_file(const std::string& path, uint64_
     HIERON_CHECK(file->reserve());
     return file;
   }
+}
+
+Status check_place(const std::string& path) {
+  HIERON_TRY(const std::unique_ptr<OutputFile> file, create_file(path, 0));
+  return check_replaceable(path);
 }
 
 Status write_text(const std::string& path, std::string_view text) {

@@ -30,6 +30,10 @@ Result<std::unique_ptr<OutputFile>> create_file(const std::string& path, uint64_
 // they hold nothing that is needed, and nobody who lists a folder should take them for shards.
 bool is_temporary_name(std::string_view name);
 
+// Would a file be put there? Refused as create_file() and commit() would refuse it; nothing is left
+// behind.
+Status check_place(const std::string& path);
+
 // A small file, atomically.
 Status write_text(const std::string& path, std::string_view text);
 

@@ -25,6 +25,8 @@ namespace fs = std::filesystem;
 
 constexpr uint64_t kMaxConfigBytes = 16u << 20;
 constexpr uint64_t kCacheBytes = 64u << 20;
+constexpr const char* kConfigName = "adapter_config.json";
+constexpr const char* kWeightsName = "adapter_model.safetensors";
 constexpr std::string_view kPrefix = "base_model.model.";
 
 // The same module under the names that checkpoints of one model have had.
@@ -488,7 +490,7 @@ bool names_experts(const SafetensorsHeader& header) {
 }
 
 Result<std::shared_ptr<const AdapterFile>> open_adapter(const fs::path& folder) {
-  const fs::path weights = folder / "adapter_model.safetensors";
+  const fs::path weights = folder / kWeightsName;
   std::error_code ignored;
   if (!fs::exists(weights, ignored) && fs::exists(folder / "adapter_model.bin", ignored)) {
     return refuse(fmt::format("{}: only adapter_model.bin is there, a pickle; save the adapter as "
@@ -503,10 +505,22 @@ Result<std::shared_ptr<const AdapterFile>> open_adapter(const fs::path& folder) 
 
 }  // namespace
 
+bool is_adapter(const std::string& folder) {
+  std::error_code ignored;
+  if (!fs::is_regular_file(fs::path(folder) / kConfigName, ignored)) return false;
+  for (const auto& entry : fs::directory_iterator(folder, ignored)) {
+    const std::string name = entry.path().filename().string();
+    const bool weights =
+        name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json");
+    if (weights && name != kWeightsName && !name.starts_with('.')) return false;
+  }
+  return true;
+}
+
 Result<std::shared_ptr<const Checkpoint>> with_adapter(
     const std::shared_ptr<const Checkpoint>& base, const std::string& folder,
     AdapterArithmetic arithmetic) {
-  const std::string config_path = (fs::path(folder) / "adapter_config.json").string();
+  const std::string config_path = (fs::path(folder) / kConfigName).string();
   HIERON_TRY(const std::string text, read_text(config_path, kMaxConfigBytes));
   HIERON_TRY(AdapterConfig config, parse_adapter_config(text, config_path));
   HIERON_TRY(const std::shared_ptr<const AdapterFile> adapter, open_adapter(folder));

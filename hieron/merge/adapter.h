@@ -22,6 +22,9 @@
 
 namespace hieron {
 
+// Is this the folder of an adapter, with no weights of a model beside it?
+bool is_adapter(const std::string& folder);
+
 // The merged model as a view: `base` with the tensors that the adapter changes Computed. Only
 // headers and the adapter's config are read; factors are read when a tensor is, and kept while
 // there is room (64 MiB an adapter). Experts that an adapter names one by one may be fused in the

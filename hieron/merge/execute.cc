@@ -230,12 +230,7 @@ class Execution {
 
   Result<std::vector<MergeResult>> run() {
     const auto start = std::chrono::steady_clock::now();
-    for (const MergeJob& job : jobs_) HIERON_CHECK(executable(*job.plan));
-    for (const MergeJob& job : jobs_) {
-      HIERON_TRY(auto folder, OutputFolder::enter(*job.plan, job.out, options_));
-      folders_.push_back(std::move(folder));
-    }
-    HIERON_CHECK(check_space());
+    HIERON_CHECK(open_folders(OutputFolder::enter));
     journey_.emplace(options_.walk.progress, bytes_to_read());
     HIERON_CHECK(write_shards());
     std::vector<MergeResult> results;
@@ -250,15 +245,27 @@ class Execution {
     return results;
   }
 
+  Status look() { return open_folders(OutputFolder::look); }
+
  private:
+  Status open_folders(decltype(OutputFolder::enter)& open) {
+    for (const MergeJob& job : jobs_) HIERON_CHECK(executable(*job.plan));
+    for (const MergeJob& job : jobs_) {
+      HIERON_TRY(auto folder, open(*job.plan, job.out, options_));
+      folders_.push_back(std::move(folder));
+    }
+    return check_space();
+  }
+
   // Folders on one disk share what it has free.
   Status check_space() const {
     std::map<dev_t, uint64_t> needed;
     for (const auto& folder : folders_) {
       struct stat place;
       struct statvfs disk;
-      if (::stat(folder->path().c_str(), &place) != 0) continue;
-      if (::statvfs(folder->path().c_str(), &disk) != 0) continue;
+      const std::string existing = existing_folder(folder->path());
+      if (::stat(existing.c_str(), &place) != 0) continue;
+      if (::statvfs(existing.c_str(), &disk) != 0) continue;
       uint64_t& bytes = needed[place.st_dev];
       bytes += folder->bytes_to_come();
       const uint64_t free = disk.f_bavail * disk.f_frsize;
@@ -472,6 +479,10 @@ bool same_tensors(const Plan& a, const Plan& b) {
 Result<std::vector<MergeResult>> execute_together(std::span<const MergeJob> jobs,
                                                   const ExecuteOptions& options) {
   return Execution(jobs, options).run();
+}
+
+Status check_outputs(std::span<const MergeJob> jobs, const ExecuteOptions& options) {
+  return Execution(jobs, options).look();
 }
 
 Result<MergeResult> execute(const Plan& plan, const std::string& out,

@@ -57,6 +57,10 @@ bool same_tensors(const Plan& a, const Plan& b);
 Result<std::vector<MergeResult>> execute_together(std::span<const MergeJob> jobs,
                                                   const ExecuteOptions& options);
 
+// Would execute_together() begin? Refused as it would be, for what is in the folders, what may be
+// written there and what the disk has free; nothing is written.
+Status check_outputs(std::span<const MergeJob> jobs, const ExecuteOptions& options);
+
 // The manifest, OUT/hieron.json (schema hieron.manifest/1).
 inline constexpr const char* kManifestName = "hieron.json";
 

@@ -1,8 +1,10 @@
 #include "hieron/merge/execute.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -15,6 +17,7 @@
 #include "hieron/core/hash.h"
 #include "hieron/io/faulty_file.h"
 #include "hieron/merge/computed.h"
+#include "hieron/merge/journal.h"
 #include "hieron/merge/methods/leaf_sums.h"
 #include "hieron/merge/scratch_checkpoint.h"
 
@@ -359,6 +362,104 @@ TEST(Execute, BeginsAgainIfAnInputHasChanged) {
   const auto result = merge(folder, kLinear, "out", {}, {.arithmetic = {}, .shard_bytes = 20000});
   ASSERT_TRUE(result) << result.error().sentence;
   EXPECT_EQ(result->resumed_shards, 0u);
+}
+
+// What check_outputs() and then execute() say of a folder, and whether looking changed anything.
+class Looking {
+ public:
+  Looking() { write_pair(folder); }
+
+  void expect_the_same(const std::string& yaml, bool overwrite, const char* words) {
+    const auto plan = plan_of(folder, yaml, options);
+    ASSERT_TRUE(plan);
+    const auto before = tree();
+    const MergeJob job{plan->get(), folder.path(out)};
+    const ExecuteOptions execution{.overwrite = overwrite, .walk = {}};
+    const Status looked = check_outputs(std::span(&job, 1), execution);
+    EXPECT_EQ(tree(), before);
+    const std::string said = looked ? "done" : looked.error().sentence;
+    EXPECT_THAT(said, HasSubstr(words));
+    const auto result = execute(**plan, job.out, execution);
+    EXPECT_EQ(said, sentence(result));
+    ASSERT_EQ(looked.has_value(), result.has_value());
+    if (!looked) {
+      EXPECT_EQ(looked.error().code, result.error().code);
+    }
+  }
+
+  std::map<std::string, std::string> tree() const {
+    std::map<std::string, std::string> files;
+    for (const auto& entry : fs::recursive_directory_iterator(folder.path())) {
+      const std::string name = fs::relative(entry.path(), folder.path()).string();
+      files[name] = entry.is_regular_file() ? folder.read(name) : "";
+    }
+    return files;
+  }
+
+  ScratchFolder folder;
+  std::string out = "out";
+  PlanOptions options{.arithmetic = {}, .shard_bytes = 20000};
+};
+
+TEST(CheckOutputs, LetsANewFolderAndAnEmptyOnePass) {
+  Looking look;
+  look.out = "deep/er/out";
+  look.expect_the_same(kLinear, false, "done");
+  look.out = "empty";
+  fs::create_directories(look.folder.path("empty"));
+  look.expect_the_same(kLinear, false, "done");
+}
+
+TEST(CheckOutputs, RefusesAFolderWithOtherContentsUnlessOverwriting) {
+  Looking look;
+  fs::create_directories(look.folder.path("out"));
+  look.folder.write("out/notes.txt", "mine");
+  look.expect_the_same(kLinear, false, "is not empty");
+  look.expect_the_same(kLinear, true, "done");
+}
+
+TEST(CheckOutputs, RefusesAFileInTheWay) {
+  Looking look;
+  look.folder.write("out", "a file");
+  look.expect_the_same(kLinear, false, "cannot be created");
+  look.out = "out/below";
+  look.expect_the_same(kLinear, false, "cannot be created");
+}
+
+TEST(CheckOutputs, RefusesAnInputsFolder) {
+  Looking look;
+  look.out = "a";
+  look.expect_the_same(kLinear, true, "is the folder of \"a\"");
+}
+
+TEST(CheckOutputs, TellsAnUnfinishedMergeOfAnotherRecipeFromItsOwn) {
+  Looking look;
+  ASSERT_FALSE(merge_on_a_full_disk(look.folder, 2));
+  look.expect_the_same(std::string(kLinear) + "dtype: float16\n", false,
+                       "unfinished merge of another recipe");
+  look.expect_the_same(kLinear, false, "done");
+}
+
+TEST(CheckOutputs, RefusesAFolderInWhichAnotherProcessWorks) {
+  Looking look;
+  fs::create_directories(look.folder.path("out"));
+  const int journal =
+      ::open((look.folder.path("out/") + kJournalName).c_str(), O_RDWR | O_CREAT, 0644);
+  ASSERT_EQ(::flock(journal, LOCK_EX), 0);
+  look.expect_the_same(kLinear, false, "another hieron is writing");
+  ::close(journal);
+}
+
+TEST(CheckOutputs, RefusesAFolderWithoutPermission) {
+  if (::geteuid() == 0) GTEST_SKIP() << "nothing is forbidden to root";
+  Looking look;
+  fs::create_directories(look.folder.path("closed"));
+  fs::permissions(look.folder.path("closed"), fs::perms::owner_read | fs::perms::owner_exec);
+  for (const char* out : {"closed", "closed/out"}) {
+    look.out = out;
+    look.expect_the_same(kLinear, false, "ermission denied");
+  }
+  fs::permissions(look.folder.path("closed"), fs::perms::owner_all);
 }
 
 TEST(Execute, RefusesToWriteNumbersThatAreNotFinite) {

@@ -132,7 +132,8 @@ class Extractor {
       missed += std::pow(c.fit.norm * c.fit.relative_error, 2);
     }
     out.relative_error = square > 0 ? std::sqrt(missed / square) : 0;
-    if (out.matrices.empty() && out.saved.empty()) {
+    if (out.matrices.empty() && !out.saved.empty()) return refuse_without_matrices();
+    if (out.matrices.empty()) {
       return refuse(
           fmt::format("{} and {} do not differ in anything that an adapter can hold; there "
                       "is nothing to extract.",
@@ -140,6 +141,23 @@ class Extractor {
           model_.ref);
     }
     return out;
+  }
+
+  // PEFT opens no adapter that targets no module.
+  std::unexpected<Error> refuse_without_matrices() const {
+    const bool none_known = std::ranges::none_of(
+        candidates_, [&](const Candidate& c) { return is_linear(c, *roles_); });
+    return refuse(
+        none_known
+            ? fmt::format(
+                  "{}: none of its tensors is known as a matrix of attention, MLP or output "
+                  "layer, which a LoRA adapter changes; it is no language model whose names "
+                  "are known here.",
+                  model_.ref)
+            : fmt::format("{}: only embeddings, norms or biases differ from {}, and a LoRA adapter "
+                          "needs a matrix to change; use the model itself.",
+                          model_.ref, base_.ref),
+        model_.ref);
   }
 
   Result<uint64_t> write_weights(const std::string& path) const {

@@ -54,7 +54,8 @@ struct Extraction {
 // the rank everywhere, so that scaling is 1. The same bytes for any number of threads. Memory: the
 // factors, and what fit_low_rank takes on each thread.
 //
-// Refused: models that share no tensor, or have nothing that differs; a folder that is in use.
+// Refused: models that share no tensor, or have nothing that differs, or no matrix that does (PEFT
+// opens no adapter without one); a folder that is in use.
 Result<Extraction> extract_adapter(const std::shared_ptr<const Checkpoint>& model,
                                    const std::shared_ptr<const Checkpoint>& base,
                                    const std::string& folder, const ExtractOptions& options);

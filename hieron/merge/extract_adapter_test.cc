@@ -121,6 +121,28 @@ TEST(ExtractAdapter, RefusesAFolderInUseAndModelsThatDoNotDiffer) {
       HasSubstr("nothing to extract"));
 }
 
+std::string refused_pair(const std::vector<std::string>& names, size_t changed) {
+  const ScratchFolder folder;
+  std::vector<ScratchTensor> base, tuned;
+  for (size_t i = 0; i < names.size(); ++i) {
+    base.push_back({names[i], DType::kF32, {8, 4}, wave(1)});
+    tuned.push_back({names[i], DType::kF32, {8, 4}, wave(i == changed ? 2 : 1)});
+  }
+  const auto made = extract_adapter(*open_checkpoint(write_model(folder, "tuned", tuned)),
+                                    *open_checkpoint(write_model(folder, "base", base)),
+                                    folder.path("a"), {.wish = {.rank = 1}});
+  EXPECT_EQ(std::filesystem::exists(folder.path("a/adapter_config.json")), made.has_value());
+  return made ? "extracted" : made.error().sentence;
+}
+
+TEST(ExtractAdapter, RefusesAnAdapterWithoutAMatrix) {
+  EXPECT_THAT(refused_pair({"down_blocks.0.resnets.0.conv_in.weight"}, 0),
+              HasSubstr("none of its tensors is known as a matrix of attention"));
+  EXPECT_THAT(refused_pair({"model.embed_tokens.weight", kUp}, 0),
+              HasSubstr("only embeddings, norms or biases differ"));
+  EXPECT_EQ(refused_pair({"model.embed_tokens.weight", kUp}, 1), "extracted");
+}
+
 TEST(ExtractAdapter, SaysWhatAnAdapterHasNoPlaceFor) {
   const ScratchFolder folder;
   const auto open = [&](const char* name, double phase) {

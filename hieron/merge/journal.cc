@@ -12,6 +12,7 @@
 #include <cstring>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "hieron/io/output_file.h"
 
@@ -81,14 +82,6 @@ Result<Contents> list(const std::string& folder) {
   return contents;
 }
 
-std::unexpected<Error> occupied(const std::string& folder) {
-  return refuse(
-      fmt::format("{}: the folder is not empty; give another one, or --overwrite to replace the "
-                  "checkpoint in it.",
-                  folder),
-      folder);
-}
-
 Status remove_where(const std::string& folder, const auto& unwanted) {
   HIERON_TRY(const Contents contents, list(folder));
   for (const std::string& name : contents.names) {
@@ -105,28 +98,39 @@ bool is_checkpoint_part(std::string_view name) {
          name == "mergekit_config.yml" || std::ranges::find(kCompanions, name) != kCompanions.end();
 }
 
-// Opens and locks the journal file. A file that was removed while we waited for it is not ours: try
-// again.
-Result<int> open_locked(const std::string& folder) {
+// Locks an open journal file. False: it was removed meanwhile, and is not ours.
+Result<bool> lock(int descriptor, int how, const std::string& folder) {
+  if (::flock(descriptor, how | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK) return failed(folder + "/" + kJournalName, "locked", errno);
+    return system_error(
+        fmt::format("{}: another hieron is writing into this folder; wait for it, or give "
+                    "another folder.",
+                    folder),
+        folder);
+  }
+  struct stat status;
+  return ::fstat(descriptor, &status) == 0 && status.st_nlink > 0;
+}
+
+// Opens and locks the journal file.
+Result<int> open_locked(const std::string& folder, int flags, int how) {
   const std::string path = folder + "/" + kJournalName;
   while (true) {
-    const int descriptor =
-        ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_APPEND, 0644);
+    const int descriptor = ::open(path.c_str(), flags | O_CLOEXEC | O_NOFOLLOW, 0644);
     if (descriptor < 0) return failed(path, "written", errno);
-    if (::flock(descriptor, LOCK_EX | LOCK_NB) != 0) {
-      const int error = errno;
-      ::close(descriptor);
-      if (error != EWOULDBLOCK) return failed(path, "locked", error);
-      return system_error(
-          fmt::format("{}: another hieron is writing into this folder; wait for it, or give "
-                      "another folder.",
-                      folder),
-          folder);
-    }
-    struct stat status;
-    if (::fstat(descriptor, &status) == 0 && status.st_nlink > 0) return descriptor;
+    const Result<bool> locked = lock(descriptor, how, folder);
+    if (locked && *locked) return descriptor;
     ::close(descriptor);
+    if (!locked) return std::unexpected(locked.error());
   }
+}
+
+// May files be made in a folder? `wish` and `verb` are for the message.
+Status can_create_in(const std::string& folder, const std::string& wish, std::string_view verb) {
+  std::error_code error;
+  if (!fs::is_directory(folder, error)) return failed(wish, verb, ENOTDIR);
+  if (::access(folder.c_str(), W_OK | X_OK) != 0) return failed(wish, verb, errno);
+  return {};
 }
 
 Status sync_folder(const std::string& folder) {
@@ -141,6 +145,37 @@ Status sync_folder(const std::string& folder) {
 
 std::span<const std::string_view> companion_files() { return kCompanions; }
 
+std::string existing_folder(const std::string& folder) {
+  std::error_code error;
+  fs::path path = fs::absolute(folder, error).lexically_normal();
+  while (!fs::exists(path, error) && path.has_relative_path()) path = path.parent_path();
+  return path.string();
+}
+
+Result<std::unique_ptr<Journal>> Journal::look(const std::string& folder, const JournalKey& key,
+                                               bool overwrite) {
+  std::error_code error;
+  std::unique_ptr<Journal> journal(new Journal(folder, -1));
+  if (!fs::exists(folder, error)) {
+    HIERON_CHECK(can_create_in(existing_folder(folder), folder, "created"));
+    return journal;
+  }
+  if (!fs::is_directory(folder, error)) return failed(folder, "created", ENOTDIR);
+  HIERON_TRY(const Contents contents, list(folder));
+  const std::string path = folder + "/" + kJournalName;
+  Owner owner = Owner::kNobody;
+  if (std::ranges::find(contents.names, kJournalName) != contents.names.end()) {
+    if (::access(path.c_str(), R_OK | W_OK) != 0) return failed(path, "written", errno);
+    HIERON_TRY(journal->descriptor_, open_locked(folder, O_RDONLY, LOCK_SH));
+    HIERON_TRY(const std::string text, journal->read_all());
+    owner = journal->read_lines(text, key);
+    ::close(std::exchange(journal->descriptor_, -1));
+  }
+  HIERON_CHECK(may_take(folder, owner, contents.others, overwrite));
+  HIERON_CHECK(can_create_in(folder, path, "written"));
+  return journal;
+}
+
 Result<std::unique_ptr<Journal>> Journal::enter(const std::string& folder, const JournalKey& key,
                                                 bool overwrite) {
   std::error_code error;
@@ -148,9 +183,9 @@ Result<std::unique_ptr<Journal>> Journal::enter(const std::string& folder, const
   if (error) return failed(folder, "created", error.value());
   HIERON_TRY(const Contents before, list(folder));
   const bool known = std::ranges::find(before.names, kJournalName) != before.names.end();
-  if (!known && before.others && !overwrite) return occupied(folder);
+  if (!known) HIERON_CHECK(may_take(folder, Owner::kNobody, before.others, overwrite));
 
-  HIERON_TRY(const int descriptor, open_locked(folder));
+  HIERON_TRY(const int descriptor, open_locked(folder, O_RDWR | O_CREAT | O_APPEND, LOCK_EX));
   std::unique_ptr<Journal> journal(new Journal(folder, descriptor));
   HIERON_TRY(const std::string text, journal->read_all());
   const Owner owner = journal->read_lines(text, key);
@@ -161,18 +196,10 @@ Result<std::unique_ptr<Journal>> Journal::enter(const std::string& folder, const
     return journal;
   }
   HIERON_TRY(const Contents now, list(folder));
-  if (!overwrite && owner == Owner::kAnother) {
-    return refuse(
-        fmt::format("{}: the folder holds an unfinished merge of another recipe; give another "
-                    "folder, or --overwrite to start anew.",
-                    folder),
-        folder);
-  }
-  // What an unfinished merge of the same recipe has written before its inputs changed is not kept.
-  if (!overwrite && now.others && owner == Owner::kNobody) {
-    // The file is empty: it is from here, or from another process that found the folder occupied.
-    HIERON_CHECK(journal->remove());
-    return occupied(folder);
+  if (Status free = may_take(folder, owner, now.others, overwrite); !free) {
+    // An empty file is from here, or from another process that found the folder occupied.
+    if (owner == Owner::kNobody) HIERON_CHECK(journal->remove());
+    return std::unexpected(std::move(free.error()));
   }
   HIERON_CHECK(remove_where(folder, [](std::string_view name) {
     return is_unfinished(name) || is_checkpoint_part(name);
@@ -182,6 +209,24 @@ Result<std::unique_ptr<Journal>> Journal::enter(const std::string& folder, const
       Json{{"schema", "hieron.journal/1"}, {"plan", key.plan}, {"inputs", key.inputs}}.dump()));
   HIERON_CHECK(sync_folder(folder));
   return journal;
+}
+
+// What an unfinished merge of the same recipe has written before its inputs changed is not kept.
+Status Journal::may_take(const std::string& folder, Owner owner, bool others, bool overwrite) {
+  if (overwrite) return {};
+  if (owner == Owner::kAnother) {
+    return refuse(
+        fmt::format("{}: the folder holds an unfinished merge of another recipe; give another "
+                    "folder, or --overwrite to start anew.",
+                    folder),
+        folder);
+  }
+  if (owner != Owner::kNobody || !others) return {};
+  return refuse(
+      fmt::format("{}: the folder is not empty; give another one, or --overwrite to replace the "
+                  "checkpoint in it.",
+                  folder),
+      folder);
 }
 
 Journal::~Journal() {

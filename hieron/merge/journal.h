@@ -34,6 +34,10 @@ class Journal {
   // nothing else); a folder in which another process is at work.
   static Result<std::unique_ptr<Journal>> enter(const std::string& folder, const JournalKey& key,
                                                 bool overwrite);
+  // What enter() would find and refuse, without writing: nothing is created, locked for longer than
+  // the look, or removed. Of the journal only finished() is of use.
+  static Result<std::unique_ptr<Journal>> look(const std::string& folder, const JournalKey& key,
+                                               bool overwrite);
   ~Journal();
   Journal(const Journal&) = delete;
   Journal& operator=(const Journal&) = delete;
@@ -51,11 +55,16 @@ class Journal {
   // Whose unfinished work the folder holds; finished() is filled.
   enum class Owner : uint8_t { kNobody, kThisMerge, kOtherInputs, kAnother };
   Owner read_lines(const std::string& text, const JournalKey& key);
+  // `others`: files that are not a merge's own.
+  static Status may_take(const std::string& folder, Owner owner, bool others, bool overwrite);
 
   std::string folder_;
   int descriptor_;
   std::map<std::string, WrittenFile> finished_;
 };
+
+// The folder if it exists, else the nearest one above it that does: where it would be created.
+std::string existing_folder(const std::string& folder);
 
 // Small files that make up a checkpoint besides its weights, in the order they are copied.
 std::span<const std::string_view> companion_files();

@@ -33,6 +33,7 @@ struct Architecture {
   std::array<std::string_view, 3> parts;    // gate_proj, up_proj, down_proj
   std::string_view shared;                  // name of the shared expert, or empty
   bool shared_needed, shared_gate, attention_bias;
+  bool fused_by_015;                        // mergekit 0.1.5 writes the experts of a layer as one
   std::array<std::string_view, 3> sources;  // model_type of what it can be made from
 };
 
@@ -49,6 +50,7 @@ constexpr std::array<Architecture, 4> kArchitectures{{
      false,
      false,
      false,
+     true,
      {"llama", "mistral", ""}},
     {"deepseek",
      "DeepseekForCausalLM",
@@ -56,6 +58,7 @@ constexpr std::array<Architecture, 4> kArchitectures{{
      "mlp",
      kProjections,
      "shared_experts",
+     false,
      false,
      false,
      false,
@@ -69,6 +72,7 @@ constexpr std::array<Architecture, 4> kArchitectures{{
      true,
      true,
      true,
+     false,
      {"qwen2", "llama", "mistral"}},
     {"qwen3",
      "Qwen3MoeForCausalLM",
@@ -79,6 +83,7 @@ constexpr std::array<Architecture, 4> kArchitectures{{
      false,
      false,
      false,
+     true,
      {"qwen3", "", ""}},
 }};
 
@@ -224,11 +229,16 @@ class Mixture {
     HIERON_CHECK(check_layers());
     out_->config_json = config();
     HIERON_CHECK(out_->index());
-    const bool fused = recipe_.expert_layout == ExpertLayout::kFused;
-    return fused ? with_experts(out_, ExpertLayout::kFused) : out_;
+    return fused() ? with_experts(out_, ExpertLayout::kFused) : out_;
   }
 
  private:
+  // mergekit has no choice of layout.
+  bool fused() const {
+    if (replay_ == mergekit::Version::k015) return kind_->fused_by_015;
+    return recipe_.expert_layout == ExpertLayout::kFused;
+  }
+
   std::unexpected<Error> refuse_at(int line, const std::string& clause) const {
     return refuse(fmt::format("{}:{}: {}", recipe_.file, line, clause), recipe_.file, {},
                   static_cast<uint64_t>(line));

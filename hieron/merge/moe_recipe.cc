@@ -55,10 +55,10 @@ class MoeReader {
     if (in_.sound()) check_prompts(root);
   }
 
-  Result<MoeRecipe> finish(std::string_view text) {
-    HIERON_TRY(recipe_.warnings, in_.finish());
+  MoeDraft finish(std::string_view text) && {
+    recipe_.warnings = in_.warnings();
     recipe_.text = text;
-    return std::move(recipe_);
+    return {std::move(recipe_), in_.problems()};
   }
 
  private:
@@ -208,11 +208,22 @@ class MoeReader {
 
 }  // namespace
 
-Result<MoeRecipe> parse_moe_recipe(std::string_view yaml, const std::string& file) {
-  HIERON_TRY(const yaml::NodePtr root, yaml::parse(yaml, file));
+MoeDraft draft_moe_recipe(std::string_view yaml, const std::string& file) {
+  std::vector<Error> duplicates;
+  const auto root = yaml::parse(yaml, file, &duplicates);
+  if (!root) return {{}, {root.error()}};
   MoeReader reader(file);
-  reader.read(*root);
-  return reader.finish(yaml);
+  reader.read(**root);
+  MoeDraft draft = std::move(reader).finish(yaml);
+  draft.problems.insert(draft.problems.end(), duplicates.begin(), duplicates.end());
+  std::ranges::stable_sort(draft.problems, {}, &Error::offset);
+  return draft;
+}
+
+Result<MoeRecipe> parse_moe_recipe(std::string_view yaml, const std::string& file) {
+  MoeDraft draft = draft_moe_recipe(yaml, file);
+  HIERON_CHECK(none_of(draft.problems));
+  return std::move(draft.recipe);
 }
 
 Result<MoeRecipe> read_moe_recipe(const std::string& path) {

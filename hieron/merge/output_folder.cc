@@ -38,10 +38,21 @@ std::string times_of_inputs(const Plan& plan) {
 
 Result<std::unique_ptr<OutputFolder>> OutputFolder::enter(const Plan& plan, const std::string& out,
                                                           const ExecuteOptions& options) {
+  return begin(plan, out, options, Journal::enter);
+}
+
+Result<std::unique_ptr<OutputFolder>> OutputFolder::look(const Plan& plan, const std::string& out,
+                                                         const ExecuteOptions& options) {
+  return begin(plan, out, options, Journal::look);
+}
+
+Result<std::unique_ptr<OutputFolder>> OutputFolder::begin(const Plan& plan, const std::string& out,
+                                                          const ExecuteOptions& options,
+                                                          decltype(Journal::enter)& open) {
   std::unique_ptr<OutputFolder> folder(new OutputFolder(plan, out, options));
   HIERON_CHECK(folder->check_not_an_input());
   HIERON_TRY(folder->journal_,
-             Journal::enter(out, {plan.digest(), times_of_inputs(plan)}, options.overwrite));
+             open(out, {plan.digest(), times_of_inputs(plan)}, options.overwrite));
   folder->find_finished();
   return folder;
 }

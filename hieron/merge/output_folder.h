@@ -29,6 +29,10 @@ class OutputFolder {
   static Result<std::unique_ptr<OutputFolder>> enter(const Plan& plan, const std::string& out,
                                                      const ExecuteOptions& options);
 
+  // The same without writing: refused as enter() would be. For bytes_to_come() and finished() only.
+  static Result<std::unique_ptr<OutputFolder>> look(const Plan& plan, const std::string& out,
+                                                    const ExecuteOptions& options);
+
   const Plan& plan() const { return plan_; }
   const std::string& path() const { return out_; }
   bool finished(const PlannedShard& shard) const { return finished_.contains(shard.name); }
@@ -49,6 +53,9 @@ class OutputFolder {
     result_.warnings = plan.warnings;
   }
 
+  static Result<std::unique_ptr<OutputFolder>> begin(const Plan& plan, const std::string& out,
+                                                     const ExecuteOptions& options,
+                                                     decltype(Journal::enter)& open);
   std::string place(std::string_view name) const { return out_ + "/" + std::string(name); }
   std::string part(const PlannedShard& shard) const {
     return place(std::string(kPartPrefix) + shard.name);

@@ -7,6 +7,7 @@
 #include <deque>
 #include <filesystem>
 #include <map>
+#include <ranges>
 #include <set>
 #include <span>
 #include <tuple>
@@ -25,6 +26,7 @@
 #include "hieron/merge/parameters.h"
 #include "hieron/merge/quantised.h"
 #include "hieron/merge/recipe_checks.h"
+#include "hieron/merge/recipe_reader.h"
 #include "hieron/merge/vocabulary.h"
 
 namespace hieron {
@@ -81,6 +83,7 @@ class Planner {
       check_names();
       account_for_the_rest();
       check_tokenizers();
+      if (plan_->problems.empty()) note_idle_filters();
       note_random_stream();
       check_common();
       if (plan_->tensors.empty() && plan_->problems.empty())
@@ -178,6 +181,7 @@ class Planner {
     if (mergekit_version(plan_->arithmetic) == mergekit::Version::k015) {
       wanted = ExpertLayout::kFused;
     }
+    if (options_.experts) wanted = options_.experts;
     for (PlannedModel& model : models_.all()) {
       const auto layout = expert_layout(*model.checkpoint);
       if (!layout || fs::path(model.ref).extension() == ".safetensors") continue;
@@ -372,6 +376,50 @@ class Planner {
       return account(inputs, Rule::kRefused, "its parameters make no sense");
     if (inputs.size() < open.sources.size()) note_absent(name, inputs.size(), open.sources.size());
     finish(std::move(tensor), inputs, "merged with those of the same name");
+  }
+
+  // A filter that is in no tensor's name is most likely misspelt.
+  void note_idle_filters() {
+    std::map<std::string_view, bool> matches;
+    const auto look = [&](const std::vector<ParameterSetting>& settings) {
+      for (const ParameterSetting& setting : settings) {
+        for (const ParameterRule& rule : setting.rules) {
+          if (rule.filter.empty()) continue;
+          const auto [known, fresh] = matches.try_emplace(rule.filter);
+          if (fresh) known->second = matches_any(rule.filter);
+          if (!known->second) note_idle(rule, setting.name);
+        }
+      }
+    };
+    look(plan_->recipe.parameters);
+    for (const Body& body : opened_.bodies) {
+      for (const OpenSlice& open : body.slices) {
+        look(open.slice->parameters);
+        for (const SliceSource& source : open.sources) look(source.source->parameters);
+      }
+    }
+  }
+
+  bool matches_any(std::string_view filter) const {
+    return std::ranges::any_of(plan_->tensors, [&](const PlannedTensor& tensor) {
+      return tensor.name.find(filter) != std::string::npos;
+    });
+  }
+
+  void note_idle(const ParameterRule& rule, std::string_view parameter) {
+    std::set<std::string_view> parts;
+    for (const PlannedTensor& tensor : plan_->tensors) {
+      for (const auto part : std::views::split(tensor.name, '.')) {
+        parts.insert(std::string_view(part));
+      }
+    }
+    const std::vector<std::string_view> names(parts.begin(), parts.end());
+    const std::string_view meant = near_miss(rule.filter, names);
+    findings_.warn_at(
+        rule.line,
+        fmt::format("no tensor's name contains \"{}\", so that this filter of {} has no effect{}",
+                    printable(rule.filter), parameter,
+                    meant.empty() ? "" : fmt::format(" (did you mean \"{}\"?)", printable(meant))));
   }
 
   // As mergekit has it; many expect the last one there.
@@ -902,7 +950,7 @@ Result<std::shared_ptr<const Plan>> make_plan(Recipe recipe, const PlanOptions& 
 Status executable(const Plan& plan) {
   if (plan.problems.empty()) return {};
   const Problem& first = plan.problems.front();
-  Error error{ErrorCode::kRefused, first.sentence, plan.recipe.file, first.tensor, std::nullopt};
+  Error error{first.code, first.sentence, plan.recipe.file, first.tensor, std::nullopt};
   if (first.line > 0) error.offset = static_cast<uint64_t>(first.line);
   error.also = static_cast<int>(plan.problems.size()) - 1;
   return std::unexpected(std::move(error));

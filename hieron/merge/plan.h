@@ -34,6 +34,7 @@ struct PlanOptions {
   std::optional<uint64_t> seed = {};      // over the recipe's own
   bool truncate_embeddings = false;       // cut different vocabularies to the shortest
   uint64_t shard_bytes = 5'000'000'000;   // of tensor data; a larger tensor has a shard of its own
+  std::optional<ExpertLayout> experts = {};  // over the recipe's own and mergekit's
   std::map<std::string, std::shared_ptr<const Checkpoint>> documents =
       {};                                     // other documents of the
                                               // recipe's file, by name
@@ -97,14 +98,15 @@ struct Problem {
   std::string sentence;
   std::string tensor;
   int line = 0;
+  ErrorCode code = ErrorCode::kRefused;
 };
 
 struct Plan {
   Recipe recipe;
-  const Method* method = nullptr;
-  std::string arithmetic;  // the name asked for: "exact", "mergekit-0.1.5", …
-  uint64_t seed = 0;       // of random masks and samples
-  bool draws = false;      // the seed decides the result
+  const Method* method = nullptr;  // null only if there are problems with the recipe's text
+  std::string arithmetic;          // the name asked for: "exact", "mergekit-0.1.5", …
+  uint64_t seed = 0;               // of random masks and samples
+  bool draws = false;              // the seed decides the result
   std::map<std::string, std::string, std::less<>> texts;  // parameters that are text
   std::vector<PlannedModel> models;
   std::vector<std::string> parents;  // REFs of the models that it is made of, for people

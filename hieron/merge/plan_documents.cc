@@ -97,6 +97,7 @@ Result<std::shared_ptr<const Plan>> plan_documents(std::vector<Recipe> recipes,
     }
     const std::string name = recipe.name;
     HIERON_TRY(const std::shared_ptr<const Plan> plan, make_plan(std::move(recipe), with));
+    if (!plan->problems.empty()) return plan;
     HIERON_TRY(with.documents[name], as_model(plan));
   }
   recipes.back().text = text;

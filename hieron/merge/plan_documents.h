@@ -14,6 +14,8 @@ namespace hieron {
 // are computed as they are read. A plan of one recipe is make_plan's. Plan::recipe.text is the
 // whole file's, and documents that nothing is made from are warned of.
 //
+// The plan of a document that has problems is returned in place of the last one's.
+//
 // Refused: a document that others are made from and that gets a vocabulary or chat template of its
 // own, for that has to be in a folder.
 Result<std::shared_ptr<const Plan>> plan_documents(std::vector<Recipe> recipes,

@@ -108,8 +108,9 @@ void write_accounting(const Plan& plan, const Sink& out) {
   out("],\"problems\":[");
   for (size_t i = 0; i < plan.problems.size(); ++i) {
     const Problem& p = plan.problems[i];
-    out(fmt::format("{}{{\"sentence\":{},\"tensor\":{},\"line\":{}}}", i ? "," : "",
+    out(fmt::format("{}{{\"sentence\":{},\"tensor\":{},\"file\":{},\"line\":{}}}", i ? "," : "",
                     json_text(p.sentence), p.tensor.empty() ? "null" : json_text(p.tensor),
+                    p.line ? json_text(plan.recipe.file) : "null",
                     p.line ? std::to_string(p.line) : "null"));
   }
   out("],\"warnings\":[");
@@ -130,12 +131,12 @@ std::string hash_of(const std::string& path) {
 std::string Plan::to_json(std::string_view more) const {
   std::string text;
   const Sink out = [&text](std::string_view piece) { text += piece; };
-  out(
-      fmt::format("{{\"schema\":\"hieron.plan/"
-                  "1\",\"recipe\":{},\"method\":\"{}\",\"arithmetic\":{},\"seed\":{},\"donor\":{},"
-                  "\"output_bytes\":{},",
-                  json_text(recipe.file), method->describe().name, json_text(arithmetic),
-                  draws ? std::to_string(seed) : "null", donor, output_bytes()));
+  out(fmt::format(
+      "{{\"schema\":\"hieron.plan/"
+      "1\",\"recipe\":{},\"method\":{},\"arithmetic\":{},\"seed\":{},\"donor\":{},"
+      "\"output_bytes\":{},",
+      json_text(recipe.file), method ? json_text(method->describe().name) : "null",
+      json_text(arithmetic), draws ? std::to_string(seed) : "null", donor, output_bytes()));
   write_models(*this, true, out);
   out(",");
   write_tensors(*this, out);

@@ -1,5 +1,6 @@
 #include "hieron/merge/plan_mixture.h"
 
+#include "hieron/merge/experts.h"
 #include "hieron/merge/generation.h"
 #include "hieron/merge/moe.h"
 
@@ -24,7 +25,6 @@ Recipe copy_of_mixture(const MoeRecipe& recipe) {
   copy.slices.push_back(std::move(slice));
   if (mergekit_version(recipe.arithmetic.value_or(""))) copy.arithmetic = recipe.arithmetic;
   copy.threads = recipe.threads;
-  copy.experts = recipe.expert_layout;
   copy.warnings = recipe.warnings;
   return copy;
 }
@@ -41,8 +41,10 @@ Result<std::shared_ptr<const Plan>> plan_mixture(const MoeRecipe& recipe,
   PlanOptions with = options;
   with.seed = options.seed.value_or(recipe.seed_number.value_or(0));
   const std::string arithmetic = options.arithmetic.value_or(recipe.arithmetic.value_or("exact"));
-  HIERON_TRY(with.documents[kMixture],
+  HIERON_TRY(const std::shared_ptr<const Checkpoint> mixture,
              make_mixture(recipe, open, *with.seed, mergekit_version(arithmetic)));
+  with.documents[kMixture] = mixture;
+  with.experts = expert_layout(*mixture);
   for (const PlannedModel& model : models.all()) with.parents.push_back(model.ref);
   return make_plan(copy_of_mixture(recipe), with);
 }

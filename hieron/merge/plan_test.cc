@@ -316,6 +316,31 @@ TEST(Plan, AMissingModelIsASystemErrorWithItsLine) {
   EXPECT_THAT(plan.error().sentence, HasSubstr("line 3"));
 }
 
+std::vector<std::string> warnings_of_filters(const std::string& filters) {
+  const ScratchFolder folder;
+  write_model(folder, "a", llama(1));
+  write_model(folder, "b", llama(2));
+  const auto plan = must_plan(folder,
+                              "merge_method: linear\nmodels:\n- {model: a, parameters: {weight: "
+                              "1}}\n- model: b\n  parameters:\n    weight:\n" +
+                                  filters + "    - value: 0.5\n");
+  EXPECT_EQ(problems_of(*plan), "");
+  return plan->warnings;
+}
+
+TEST(Plan, WarnsOfAFilterThatNoTensorMatches) {
+  EXPECT_THAT(warnings_of_filters("    - filter: self_attn\n      value: 0.1\n"
+                                  "    - filter: self_atn\n      value: 0.2\n"
+                                  "    - filter: vision\n      value: 0.3\n"),
+              testing::ElementsAre(
+                  testing::AllOf(HasSubstr("line 9: no tensor's name contains \"self_atn\""),
+                                 HasSubstr("did you mean \"self_attn\"?")),
+                  testing::AllOf(HasSubstr("line 11: no tensor's name contains \"vision\""),
+                                 testing::Not(HasSubstr("did you mean")))));
+  EXPECT_THAT(warnings_of_filters("    - filter: layers.2.mlp\n      value: 0.1\n"),
+              testing::IsEmpty());
+}
+
 TEST(Plan, TheDigestNamesWhatDecidesTheOutput) {
   const ScratchFolder folder;
   write_model(folder, "a", llama(1));

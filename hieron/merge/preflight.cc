@@ -76,19 +76,25 @@ class Trial {
     Shape shape = like.shape();
     if (plan.texts.empty()) shrink(shape);
     tensor_.elements = *element_count(shape);
-    if (tensor_.elements > kLargestTrial) return;
-    make_inputs(shape);
-    ready_ = true;
+    if (tensor_.elements <= kLargestTrial) make_inputs(shape);
   }
 
-  // Nothing if it cannot be tried.
-  std::optional<Cost> run() {
-    if (!ready_) return std::nullopt;
+  // Refused if it cannot be tried.
+  Result<Cost> run() {
+    if (tensor_.elements > kLargestTrial) {
+      return refuse(fmt::format("a trial of \"{}\" would take all of its {} elements, because a "
+                                "parameter is a file.",
+                                printable(tensor_.name), with_commas(tensor_.elements)),
+                    {}, tensor_.name);
+    }
     const auto n = static_cast<double>(tensor_.elements);
     Cost cost;
-    bool done = true;
-    cost.seconds = least_seconds([&] { done = done && compute(cost); }) / n;
-    if (!done) return std::nullopt;
+    Status done;
+    cost.seconds = least_seconds([&] {
+                     if (done) done = compute(cost);
+                   }) /
+                   n;
+    HIERON_CHECK(done);
     const std::string_view made(reinterpret_cast<const char*>(out_.data()), out_.size());
     cost.hash_seconds = least_seconds([&] { sha256(made); }) / n;
     return cost;
@@ -127,7 +133,7 @@ class Trial {
     out_.resize(tensor_.bytes());
   }
 
-  bool compute(Cost& cost) {
+  Status compute(Cost& cost) {
     Computation computation(plan_, tensor_);
     std::vector<const std::byte*> inputs;
     for (const auto& bytes : data_) inputs.push_back(bytes.data());
@@ -135,15 +141,14 @@ class Trial {
     cost.passes = 1;
     for (; computation.wants_pass(); ++cost.passes) {
       computation.look(0, tensor_.elements, inputs, scratch_);
-      if (!computation.end_pass()) return false;
+      HIERON_CHECK(computation.end_pass());
     }
     computation.apply(0, tensor_.elements, inputs, out_.data(), scratch_);
-    return true;
+    return {};
   }
 
   const Plan& plan_;
   PlannedTensor tensor_;
-  bool ready_ = false;
   std::vector<TensorInfo> infos_;
   std::vector<std::vector<std::byte>> data_;
   std::vector<std::byte> out_;
@@ -172,7 +177,11 @@ Preflight preflight(const Plan& plan, unsigned threads) {
   for (const PlannedTensor& tensor : plan.tensors) {
     if (tensor.elements == 0) continue;
     auto [known, fresh] = costs.try_emplace(kind_of(tensor));
-    if (fresh) known->second = Trial(plan, tensor).run().value_or(Cost{});
+    if (fresh) {
+      const Result<Cost> tried = Trial(plan, tensor).run();
+      if (!tried && needs.not_estimated.empty()) needs.not_estimated = tried.error().sentence;
+      known->second = tried.value_or(Cost{});
+    }
     const Cost& cost = known->second;
     const auto n = static_cast<double>(tensor.elements);
     const uint64_t bytes = tensor.input_bytes();
@@ -188,7 +197,8 @@ Preflight preflight(const Plan& plan, unsigned threads) {
   const unsigned cores = std::max(1u, std::thread::hardware_concurrency());
   const unsigned used = threads == 0 ? cores : std::min(threads, cores);
   // One thread at a time hashes.
-  needs.compute_seconds = std::max(hashing, (computing + hashing) / used);
+  if (needs.not_estimated.empty())
+    needs.compute_seconds = std::max(hashing, (computing + hashing) / used);
   return needs;
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "hieron/core/error.h"
@@ -16,7 +17,10 @@ struct Preflight {
   uint64_t bytes_written = 0;  // shards
   uint64_t bytes_held = 0;     // beside the buffers: the most that one tensor needs
   std::string held_by;         // that tensor; empty if none needs anything
-  double compute_seconds = 0;  // with so many threads on this machine, if the disk were no limit
+  // With so many threads on this machine, if the disk were no limit; nothing if a trial failed.
+  std::optional<double> compute_seconds;
+  // Why, a sentence; the tensors of that trial count with one pass and nothing held.
+  std::string not_estimated;
 };
 
 // `threads`: 0 for as many as there are cores. Takes some milliseconds for each kind of tensor

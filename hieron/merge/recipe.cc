@@ -7,6 +7,7 @@
 #include <charconv>
 #include <cmath>
 #include <filesystem>
+#include <iterator>
 #include <set>
 #include <tuple>
 #include <utility>
@@ -160,8 +161,10 @@ class MergeReader {
     if (method_ && in_.sound()) check_what_the_method_needs();
   }
 
-  Result<Recipe> finish() {
-    HIERON_TRY(recipe_.warnings, in_.finish());
+  // Adds what is wrong to `problems`.
+  Recipe finish(std::vector<Error>& problems) && {
+    std::ranges::copy(in_.problems(), std::back_inserter(problems));
+    recipe_.warnings = in_.warnings();
     return std::move(recipe_);
   }
 
@@ -456,6 +459,7 @@ class MergeReader {
     if (!rule) return;
     if (const Node* filter = node.find("filter"); filter && filter->text != "*") {
       rule->filter = filter->text;
+      rule->line = filter->line;
     }
     const auto all = std::ranges::find(setting.rules, "", &ParameterRule::filter);
     if (all != setting.rules.end()) {
@@ -580,11 +584,11 @@ class MergeReader {
   std::set<std::string_view> missing_;
 };
 
-Result<Recipe> read_document(const Node& root, int line, const std::string& file,
-                             std::string_view arithmetic) {
+Recipe read_document(const Node& root, int line, const std::string& file,
+                     std::string_view arithmetic, std::vector<Error>& problems) {
   MergeReader reader(file, arithmetic);
   reader.read(root, line);
-  return reader.finish();
+  return std::move(reader).finish(problems);
 }
 
 // The rule that holds for a tensor.
@@ -637,7 +641,8 @@ bool same_model(const ModelRef& a, const ModelRef& b) {
 }
 
 Result<RecipeKind> recipe_kind(std::string_view yaml, const std::string& file) {
-  HIERON_TRY(const std::vector<yaml::Document> documents, yaml::parse_all(yaml, file));
+  std::vector<Error> duplicates;  // are for who reads the recipe
+  HIERON_TRY(const std::vector<yaml::Document> documents, yaml::parse_all(yaml, file, &duplicates));
   const Node& root = *documents.front().root;
   if (root.find("experts") || root.find("gate_mode")) return RecipeKind::kMoe;
   if (root.find("genome")) return RecipeKind::kEvolve;
@@ -647,22 +652,40 @@ Result<RecipeKind> recipe_kind(std::string_view yaml, const std::string& file) {
 Result<Recipe> parse_recipe(std::string_view yaml, const std::string& file,
                             std::string_view arithmetic) {
   HIERON_TRY(const yaml::NodePtr root, yaml::parse(yaml, file));
-  HIERON_TRY(Recipe recipe, read_document(*root, 1, file, arithmetic));
+  std::vector<Error> problems;
+  Recipe recipe = read_document(*root, 1, file, arithmetic, problems);
+  HIERON_CHECK(none_of(problems));
   recipe.text = yaml;
   return recipe;
 }
 
+RecipeDraft draft_recipes(std::string_view yaml, const std::string& file,
+                          std::string_view arithmetic) {
+  RecipeDraft draft;
+  const auto documents = yaml::parse_all(yaml, file, &draft.problems);
+  if (!documents) return {{}, {documents.error()}};
+  for (size_t i = 0; i < documents->size(); ++i) {
+    const auto& [root, line] = (*documents)[i];
+    Recipe recipe = read_document(*root, line, file, arithmetic, draft.problems);
+    recipe.text = lines_of(yaml, line, i + 1 < documents->size() ? (*documents)[i + 1].line : 0);
+    draft.recipes.push_back(std::move(recipe));
+  }
+  std::ranges::stable_sort(draft.problems, {}, &Error::offset);
+  if (!draft.problems.empty()) return draft;
+  auto ordered = in_order(draft.recipes);
+  if (ordered) {
+    draft.recipes = *std::move(ordered);
+  } else {
+    draft.problems.push_back(ordered.error());
+  }
+  return draft;
+}
+
 Result<std::vector<Recipe>> parse_recipes(std::string_view yaml, const std::string& file,
                                           std::string_view arithmetic) {
-  HIERON_TRY(const std::vector<yaml::Document> documents, yaml::parse_all(yaml, file));
-  std::vector<Recipe> recipes;
-  for (size_t i = 0; i < documents.size(); ++i) {
-    const auto& [root, line] = documents[i];
-    HIERON_TRY(Recipe recipe, read_document(*root, line, file, arithmetic));
-    recipe.text = lines_of(yaml, line, i + 1 < documents.size() ? documents[i + 1].line : 0);
-    recipes.push_back(std::move(recipe));
-  }
-  return in_order(std::move(recipes));
+  RecipeDraft draft = draft_recipes(yaml, file, arithmetic);
+  HIERON_CHECK(none_of(draft.problems));
+  return std::move(draft.recipes);
 }
 
 Result<Recipe> read_recipe(const std::string& path, std::string_view arithmetic) {

@@ -166,6 +166,15 @@ Result<Recipe> parse_recipe(std::string_view yaml, const std::string& file,
 Result<std::vector<Recipe>> parse_recipes(std::string_view yaml, const std::string& file,
                                           std::string_view arithmetic = {});
 
+// A file read to its end whatever is wrong with it.
+struct RecipeDraft {
+  std::vector<Recipe> recipes;  // what parse_recipes returns if there are no problems; else as much
+                                // as can be understood, in file order
+  std::vector<Error> problems;  // by line
+};
+RecipeDraft draft_recipes(std::string_view yaml, const std::string& file,
+                          std::string_view arithmetic = {});
+
 // Reads a file and parses it.
 Result<Recipe> read_recipe(const std::string& path, std::string_view arithmetic = {});
 Result<std::vector<Recipe>> read_recipes(const std::string& path, std::string_view arithmetic = {});
@@ -207,6 +216,11 @@ struct MoeRecipe {
   std::vector<RecipeWarning> warnings;
 };
 
+struct MoeDraft {
+  MoeRecipe recipe;             // as much as can be understood
+  std::vector<Error> problems;  // by line
+};
+MoeDraft draft_moe_recipe(std::string_view yaml, const std::string& file);
 Result<MoeRecipe> parse_moe_recipe(std::string_view yaml, const std::string& file);
 Result<MoeRecipe> read_moe_recipe(const std::string& path);
 

@@ -12,20 +12,21 @@
 namespace hieron {
 namespace {
 
-void for_each_model(std::vector<RecipeSlice>& slices, const std::function<void(ModelRef&)>& see) {
-  for (RecipeSlice& slice : slices) {
-    for (RecipeSource& source : slice.sources) see(source.model);
+// Of a recipe or a const one.
+void visit_models(auto& slices, const auto& see) {
+  for (auto& slice : slices) {
+    for (auto& source : slice.sources) see(source.model);
     if (slice.base_model) see(*slice.base_model);
   }
 }
 
-void for_each_model(Recipe& recipe, const std::function<void(ModelRef&)>& see) {
-  for_each_model(recipe.slices, see);
-  for (RecipeModule& module : recipe.modules) for_each_model(module.slices, see);
+void visit_all_models(auto& recipe, const auto& see) {
+  visit_models(recipe.slices, see);
+  for (auto& module : recipe.modules) visit_models(module.slices, see);
   if (recipe.base_model) see(*recipe.base_model);
   if (!recipe.tokenizer) return;
   if (recipe.tokenizer->source == RecipeTokenizer::Source::kModel) see(recipe.tokenizer->model);
-  for (RecipeToken& token : recipe.tokenizer->tokens) {
+  for (auto& token : recipe.tokenizer->tokens) {
     if (!token.model.path.empty()) see(token.model);
   }
 }
@@ -121,7 +122,7 @@ Result<std::vector<Recipe>> in_order(std::vector<Recipe> recipes) {
   HIERON_TRY(const Names names, names_of(recipes));
   std::vector<std::vector<Need>> needs(recipes.size());
   for (size_t i = 0; i < recipes.size(); ++i) {
-    for_each_model(recipes[i], [&](ModelRef& ref) {
+    visit_all_models(recipes[i], [&](ModelRef& ref) {
       const auto found = names.find(ref.path);
       if (found == names.end()) return;
       ref.document = true;
@@ -147,8 +148,12 @@ Result<std::vector<Recipe>> in_order(std::vector<Recipe> recipes) {
   return ordered;
 }
 
+void for_each_model(const Recipe& recipe, const std::function<void(const ModelRef&)>& see) {
+  visit_all_models(recipe, see);
+}
+
 void read_documents_from(Recipe& recipe, const std::string& folder) {
-  for_each_model(recipe, [&](ModelRef& ref) {
+  visit_all_models(recipe, [&](ModelRef& ref) {
     if (!ref.document) return;
     ref.path = (std::filesystem::path(folder) / ref.path).string();
     ref.text = ref.adapter.empty() ? ref.path : ref.path + '+' + ref.adapter;

@@ -34,6 +34,7 @@ Result<uint32_t> RecipeModels::open(const ModelRef& ref) {
   if (!fresh) return it->second;
   auto checkpoint = open_once(ref, opened, key);
   if (!checkpoint) {
+    opened_.erase(it);
     Error error = checkpoint.error();
     error.sentence = fmt::format("{}, line {}: {}", file_, ref.line, error.sentence);
     return std::unexpected(std::move(error));
@@ -56,6 +57,12 @@ Result<std::shared_ptr<const Checkpoint>> RecipeModels::open_once(const ModelRef
 
 Result<std::shared_ptr<const Checkpoint>> RecipeModels::open_files(const ModelRef& ref,
                                                                    const std::string& path) const {
+  if (is_adapter(path)) {
+    return refuse(fmt::format("\"{}\" is a LoRA adapter, not a model; write the model that it was "
+                              "trained on before it: `model: base+{}`.",
+                              printable(ref.path), printable(ref.path)),
+                  path);
+  }
   HIERON_TRY(std::shared_ptr<const Checkpoint> base, open_checkpoint(path));
   if (ref.adapter.empty() || path == locate({ref.text})) return base;
   const std::string adapter =

@@ -85,6 +85,12 @@ std::optional<uint64_t> whole_number(const Node& node, uint64_t low, uint64_t hi
   return static_cast<uint64_t>(*value);
 }
 
+Status none_of(std::vector<Error> problems) {
+  if (problems.empty()) return {};
+  problems.front().also = static_cast<int>(problems.size()) - 1;
+  return std::unexpected(std::move(problems.front()));
+}
+
 void RecipeReader::warn(int line, std::string_view clause) {
   warnings_.push_back({sentence(file_, line, clause), line});
 }
@@ -208,17 +214,16 @@ RecipeReader::Settings RecipeReader::settings(const Node* node) {
   return found;
 }
 
-Result<std::vector<RecipeWarning>> RecipeReader::finish() {
-  if (problems_.empty()) return std::move(warnings_);
-  const auto order = [](const Finding& f) { return std::tie(f.line, f.clause); };
-  const Finding& first = *std::ranges::min_element(problems_, {}, order);
-  Error error{ErrorCode::kRefused,
-              sentence(file_, first.line, first.clause),
-              file_,
-              {},
-              static_cast<uint64_t>(first.line)};
-  error.also = static_cast<int>(problems_.size()) - 1;
-  return std::unexpected(std::move(error));
+std::vector<Error> RecipeReader::problems() const {
+  std::vector<Finding> sorted = problems_;
+  std::ranges::sort(sorted, {}, [](const Finding& f) { return std::tie(f.line, f.clause); });
+  std::vector<Error> problems;
+  for (const Finding& finding : sorted) {
+    problems.push_back(refuse(sentence(file_, finding.line, finding.clause), file_, {},
+                              static_cast<uint64_t>(finding.line))
+                           .error());
+  }
+  return problems;
 }
 
 }  // namespace hieron

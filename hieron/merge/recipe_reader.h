@@ -25,11 +25,14 @@ std::string listed(std::span<const std::string_view> words);
 // A whole number in [low, high].
 std::optional<uint64_t> whole_number(const yaml::Node& node, uint64_t low, uint64_t high);
 
+// The first problem as an Error that counts the others; success if there are none.
+Status none_of(std::vector<Error> problems);
+
 class RecipeReader {
  public:
   explicit RecipeReader(std::string file) : file_(std::move(file)) {}
 
-  // Clauses: no capital, no full stop; finish() and warnings() make them sentences with file and
+  // Clauses: no capital, no full stop; problems() and warnings() make them sentences with file and
   // line.
   void problem(int line, std::string clause) { problems_.push_back({line, std::move(clause)}); }
   void warn(int line, std::string_view clause);
@@ -55,8 +58,9 @@ class RecipeReader {
   };
   Settings settings(const yaml::Node* node);
 
-  // The first problem, by line, as an Error that counts the others; or the warnings.
-  Result<std::vector<RecipeWarning>> finish();
+  // By line.
+  std::vector<Error> problems() const;
+  const std::vector<RecipeWarning>& warnings() const { return warnings_; }
 
  private:
   struct Finding {

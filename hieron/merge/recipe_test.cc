@@ -539,5 +539,22 @@ TEST(Recipes, OfUsersAreReadOrRefusedForTheRightReason) {
   EXPECT_GE(seen, 35u);
 }
 
+TEST(Recipe, ADraftGoesOnBehindKeysThatStandTwice) {
+  const std::string yaml =
+      "merge_method: linear\nmodels:\n- model: a\n  model: b\n  parameters: {weight: 1}\n"
+      "dtype: float32\ndtype: bfloat61\n";
+  const RecipeDraft draft = draft_recipes(yaml, "r.yml");
+  ASSERT_EQ(draft.problems.size(), 2u);
+  EXPECT_EQ(draft.problems[0].offset, 4u);
+  EXPECT_EQ(draft.problems[1].offset, 7u);
+  EXPECT_THAT(draft.problems[1].sentence, HasSubstr("\"dtype\" stands twice"));
+  ASSERT_EQ(draft.recipes.size(), 1u);
+  EXPECT_EQ(draft.recipes[0].slices[0].sources[0].model.text, "a");
+  const auto parsed = parse_recipes(yaml, "r.yml");
+  ASSERT_FALSE(parsed);
+  EXPECT_EQ(parsed.error().sentence, draft.problems[0].sentence);
+  EXPECT_EQ(parsed.error().also, 1);
+}
+
 }  // namespace
 }  // namespace hieron

@@ -59,6 +59,9 @@ std::string clause_of(const std::string& message) {
 // Builds the tree from the parser's events. Throws Refusal; the caller is in this file.
 class TreeBuilder final : public YAML::EventHandler {
  public:
+  // `duplicates`: as in parse_all; null: the first ends the reading.
+  explicit TreeBuilder(std::vector<Refusal>* duplicates) : duplicates_(duplicates) {}
+
   void OnDocumentStart(const YAML::Mark& mark) override { start_ = mark; }
   void OnDocumentEnd() override {}
   void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override {
@@ -152,7 +155,7 @@ class TreeBuilder final : public YAML::EventHandler {
     }
   }
 
-  static void add_entry(Open& parent, NodePtr value) {
+  void add_entry(Open& parent, NodePtr value) const {
     auto [key, line] = *std::move(parent.key);
     parent.key.reset();
     if (key == "<<") {
@@ -160,12 +163,14 @@ class TreeBuilder final : public YAML::EventHandler {
       return;
     }
     for (const Entry& entry : parent.node->entries) {
-      if (entry.key == key) {
-        throw Refusal{
-            fmt::format("the key \"{}\" stands twice in one mapping (first in line {}); remove one",
-                        printable(key), entry.line),
-            line};
-      }
+      if (entry.key != key) continue;
+      Refusal refusal{
+          fmt::format("the key \"{}\" stands twice in one mapping (first in line {}); remove one",
+                      printable(key), entry.line),
+          line};
+      if (!duplicates_) throw refusal;
+      duplicates_->push_back(std::move(refusal));
+      return;
     }
     parent.node->entries.push_back({std::move(key), line, std::move(value)});
   }
@@ -182,6 +187,7 @@ class TreeBuilder final : public YAML::EventHandler {
     }
   }
 
+  std::vector<Refusal>* const duplicates_;
   std::map<YAML::anchor_t, NodePtr> anchors_;
   std::vector<Open> open_;
   NodePtr root_;
@@ -209,14 +215,14 @@ std::string without_wrapping(std::string_view text) {
 }
 
 // Throws Refusal, or what yaml-cpp throws.
-std::vector<Document> all_documents(const std::string& text) {
+std::vector<Document> all_documents(const std::string& text, std::vector<Refusal>* duplicates) {
   std::istringstream stream(text);
   YAML::Parser parser(stream);
   std::vector<Document> documents;
   int last_start = -1;
   size_t nodes = 0;
   while (true) {
-    TreeBuilder builder;
+    TreeBuilder builder(duplicates);
     if (!parser.HandleNextDocument(builder)) return documents;
     // At a stray ",", "]" or "}" yaml-cpp gives empty documents for ever, all from the same place.
     if (builder.start().pos == last_start) {
@@ -289,7 +295,8 @@ const Node* Node::find(std::string_view key) const {
   return nullptr;
 }
 
-Result<std::vector<Document>> parse_all(std::string_view text, const std::string& file) {
+Result<std::vector<Document>> parse_all(std::string_view text, const std::string& file,
+                                        std::vector<Error>* duplicates) {
   if (text.size() > kMaxBytes) {
     return refuse(fmt::format("{}: the recipe has {} bytes, more than the {} that are read; it is "
                               "probably not a recipe.",
@@ -300,8 +307,12 @@ Result<std::vector<Document>> parse_all(std::string_view text, const std::string
     return refuse(fmt::format("{}: the recipe is not UTF-8 text; save it as UTF-8.", file), file);
   }
   try {
-    auto documents = all_documents(without_wrapping(text));
+    std::vector<Refusal> twice;
+    auto documents = all_documents(without_wrapping(text), duplicates ? &twice : nullptr);
     if (documents.empty()) return refuse(fmt::format("{}: the recipe is empty.", file), file);
+    for (const Refusal& refusal : twice) {
+      duplicates->push_back(refuse_at(file, refusal.line, refusal.clause).error());
+    }
     return documents;
   } catch (const Refusal& refusal) {
     return refuse_at(file, refusal.line, refusal.clause);
@@ -312,8 +323,9 @@ Result<std::vector<Document>> parse_all(std::string_view text, const std::string
   }
 }
 
-Result<NodePtr> parse(std::string_view text, const std::string& file) {
-  HIERON_TRY(const std::vector<Document> documents, parse_all(text, file));
+Result<NodePtr> parse(std::string_view text, const std::string& file,
+                      std::vector<Error>* duplicates) {
+  HIERON_TRY(const std::vector<Document> documents, parse_all(text, file, duplicates));
   if (documents.size() > 1) {
     return refuse_at(file, documents[1].line,
                      "a second document begins here, and this is a place for one recipe; "

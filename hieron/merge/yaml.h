@@ -43,15 +43,19 @@ struct Node {
 // Duplicate keys and keys that are not scalars are refused. Text that was copied out of a web page
 // is read as meant: CRLF, a byte-order mark, fences of backticks around it.
 //
-// The documents of a file, those that are empty left out; there is at least one.
+// The documents of a file, those that are empty left out; there is at least one. With `duplicates`,
+// keys that stand twice do not end the reading: the first counts, and each of the others is a
+// problem there.
 struct Document {
   NodePtr root;  // never null, nor of kind kNull
   int line;      // where it begins: its "---", or 1
 };
-Result<std::vector<Document>> parse_all(std::string_view text, const std::string& file);
+Result<std::vector<Document>> parse_all(std::string_view text, const std::string& file,
+                                        std::vector<Error>* duplicates = nullptr);
 
 // As above; a second document is refused.
-Result<NodePtr> parse(std::string_view text, const std::string& file);
+Result<NodePtr> parse(std::string_view text, const std::string& file,
+                      std::vector<Error>* duplicates = nullptr);
 
 // What YAML 1.1 (as PyYAML reads it) and then Python's float() make of a scalar: 1e-5, +.5, 1_000,
 // 0x10, 010 (octal). Nothing if it is no finite number.

@@ -31,7 +31,7 @@ NEW_TOKENS = ("<|think|>", "<|end_think|>", "<|tool|>")
 SWAPPED_IDS = (500, 900)
 ADAPTER_COLUMNS = (3, 40, 77, 101)
 TOKEN_TENSORS = ("model.embed_tokens.weight", "lm_head.weight")
-NUMPY_TYPE = {"F32": np.float32, "BF16": np.uint16}
+NUMPY_TYPE = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16}
 MOE_ONLY_KEYS = ("mlp_only_layers", "decoder_sparse_step", "moe_intermediate_size", "norm_topk_prob",
                  "num_experts_per_tok", "num_local_experts", "num_experts", "output_router_logits",
                  "router_aux_loss_coef")
