@@ -1,6 +1,7 @@
 #include "hieron/assay/audit.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cctype>
@@ -21,6 +22,7 @@
 #include "hieron/assay/proof.h"
 #include "hieron/assay/recipe_search.h"
 #include "hieron/assay/recovered_yaml.h"
+#include "hieron/assay/stacked.h"
 #include "hieron/assay/verdict.h"
 #include "hieron/core/parallel.h"
 #include "hieron/core/text.h"
@@ -242,6 +244,8 @@ class Auditor {
     if (copied) return {};
     HIERON_TRY(const bool exchanged, try_exchanged_tensors());
     if (exchanged) return {};
+    HIERON_TRY(const bool stacked, try_stack());
+    if (stacked) return {};
     fit_pairs();
     HIERON_TRY(const bool merged, try_merge());
     if (merged && result_.verdict.kind == VerdictKind::kExactMerge) return {};
@@ -655,16 +659,57 @@ class Auditor {
         "An older date or hash that shows one of the ends to have been made from the suspect.");
   }
 
-  // --- any method, any number of parents ---
-
-  // `merged`: two ends explain part of it; a recipe found blind must then explain all of it.
-  Result<bool> try_blind(bool merged) {
+  Candidates candidates() const {
     std::vector<std::shared_ptr<const Checkpoint>> models{input_.suspect};
     models.insert(models.end(), input_.parents.begin(), input_.parents.end());
     if (input_.base) models.push_back(input_.base);
     models.insert(models.end(), input_.controls.begin(), input_.controls.end());
-    const Candidates given{alignment_,         std::move(models), roles_,
-                           cast_.references(), cast_.base,        options_.walk};
+    return {alignment_, std::move(models), roles_, cast_.references(), cast_.base, options_.walk};
+  }
+
+  // --- whole layers in another order ---
+
+  Result<bool> try_stack() {
+    HIERON_TRY(const std::optional<StackedFinding> finding,
+               find_stacked(candidates(), selection()));
+    if (!finding) return false;
+    const Replay& whole = finding->whole.total;
+    const double share = static_cast<double>(whole.elements) / read_parameters();
+    if (share < threshold::kAligned.value) return false;
+    take_replay(finding->recipe, finding->whole);
+    Verdict& verdict = result_.verdict;
+    const size_t layers = finding->recipe.layers.size();
+    if (!finding->has_direction) {
+      verdict.kind = VerdictKind::kUndetermined;
+      verdict.sentence = fmt::format(
+          "No verdict on {}: its {} layers are all layers of {}, each once and in their order; it "
+          "may have been cut out of that model, or that model made by adding layers to it.",
+          input_.suspect->ref, layers, finding->recipe.models.front().ref);
+      return true;
+    }
+    verdict.kind = VerdictKind::kLayerStack;
+    for (const RecipeModel& model : finding->recipe.models) verdict.of.push_back(model.ref);
+    verdict.sentence = fmt::format(
+        "{} is a stack of {} whole layers of {}: {} of its {} compared weights are theirs, bit for "
+        "bit.",
+        input_.suspect->ref, layers, fmt::join(verdict.of, " and "),
+        whole.equal == whole.elements ? "every one" : with_commas(whole.equal),
+        with_commas(whole.elements));
+    verdict.reasons.push_back(
+        fmt::format("The replay of the stack reproduces {:.6f} of the elements compared ({:.3f} "
+                    "needed).",
+                    whole.share, threshold::kReplayShare.value));
+    verdict.falsifiers.push_back(
+        "One weight that differs from the layer it is said to come from (hieron verify repeats "
+        "it).");
+    return true;
+  }
+
+  // --- any method, any number of parents ---
+
+  // `merged`: two ends explain part of it; a recipe found blind must then explain all of it.
+  Result<bool> try_blind(bool merged) {
+    const Candidates given = candidates();
     HIERON_TRY(const std::optional<BlindFinding> finding,
                find_blind(given, sample_, cast_.controls, selection(), experts_));
     if (!finding) return false;
@@ -674,7 +719,7 @@ class Auditor {
     merge_reasons_.insert(merge_reasons_.end(), decision.reasons.begin(), decision.reasons.end());
     if (!decision.kind || (merged && *decision.kind == VerdictKind::kMergeWithChanges))
       return false;
-    take_blind(*finding);
+    take_replay(finding->recipe, finding->whole);
     Verdict& verdict = result_.verdict;
     verdict = {};
     verdict.kind = *decision.kind;
@@ -684,17 +729,17 @@ class Auditor {
     return true;
   }
 
-  void take_blind(const BlindFinding& finding) {
+  void take_replay(const FoundRecipe& recipe, const Comparison& whole) {
     result_.depth.reset();
     result_.direction.reset();
     result_.unexplained.reset();
     best_.reset();
-    result_.recipe = finding.recipe;
-    result_.replay = finding.whole.total;
+    result_.recipe = recipe;
+    result_.replay = whole.total;
     proof_.rows.assign(alignment_.rows.size(), {});
     std::map<std::string_view, size_t> row_of;
     for (size_t i = 0; i < alignment_.rows.size(); ++i) row_of[alignment_.rows[i].name] = i;
-    for (const TensorComparison& tensor : finding.whole.tensors) {
+    for (const TensorComparison& tensor : whole.tensors) {
       const auto row = row_of.find(tensor.name);
       if (row == row_of.end()) continue;
       RowProof& proof = proof_.rows[row->second];

@@ -62,6 +62,13 @@ struct ArithmeticShare {
   double share;  // of the elements replayed
 };
 
+// Where a layer of a stack comes from.
+struct FoundLayer {
+  std::string model;
+  uint64_t layer;
+  std::optional<double> scale;  // of some of its tensors, if there is one for all of those
+};
+
 struct FoundRecipe {
   std::string method;
   std::vector<RecipeModel> models;
@@ -73,6 +80,7 @@ struct FoundRecipe {
   std::string arithmetic;
   std::vector<ArithmeticShare> arithmetics;
   std::vector<std::string> equivalent;  // other YAML with the same bytes
+  std::vector<FoundLayer> layers;       // of a layer stack, by layer of the suspect
   std::string yaml;
 };
 

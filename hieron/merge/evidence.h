@@ -15,6 +15,7 @@
 #include "hieron/core/error.h"
 #include "hieron/core/shape.h"
 #include "hieron/fit/span_fit.h"
+#include "hieron/kernels/seed_search.h"
 #include "hieron/model/roles.h"
 
 namespace hieron {
@@ -44,6 +45,15 @@ enum class FitClass : uint8_t {
   kOther,             // M: masked, not linear, foreign, or trained afterwards
 };
 
+struct MaskReading;  // merge/methods/mask_reading.h
+
+// How hard to look for the seed of a random mask.
+struct SeedEffort {
+  bool all = false;  // all 2^32 of torch's, not the popular ones alone
+  unsigned threads = 0;
+  std::function<bool(const SeedSearch&)> go_on = {};  // about once a second; false ends the search
+};
+
 struct Evidence {
   std::vector<size_t> candidates;  // models that may be inputs, the base among them
   std::optional<size_t> base;      // as stated by whoever asks
@@ -59,6 +69,12 @@ struct Evidence {
   std::vector<std::shared_ptr<const WholeTensor>> probes;
   // Any other tensor, read when asked for and kept.
   std::function<Result<std::shared_ptr<const WholeTensor>>(const std::string& tensor)> whole;
+  // Names of the tensors of numbers that suspect and candidates have, in the order in which
+  // mergekit draws random numbers for them.
+  std::vector<std::string> drawn;
+  SeedEffort seeds;
+  // What read_masks() found, once it was asked: for all methods that mask, and for the report.
+  mutable std::optional<std::shared_ptr<const MaskReading>> masks;
 
   // The base if it is known; else whoever may be it, each candidate.
   std::vector<size_t> possible_bases() const;

@@ -1,7 +1,5 @@
 #include "hieron/recover/trial.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <bit>
 #include <set>
@@ -12,22 +10,14 @@
 #include "hieron/merge/dtype_names.h"
 #include "hieron/merge/mergekit/replay.h"
 #include "hieron/merge/method.h"
-#include "hieron/merge/recipe.h"
+#include "hieron/recover/plan_recipe.h"
 
 namespace hieron {
 namespace {
 
 constexpr double kWorthMore = 0.3;  // share on the smallest probe; wrong recipes reach .04
 constexpr size_t kFinalists = 16;
-
-// Models are documents of the recipe: their checkpoints are at hand.
-void refer_to_documents(Recipe& recipe) {
-  for (RecipeSlice& slice : recipe.slices) {
-    for (RecipeSource& source : slice.sources) source.model.document = true;
-    if (slice.base_model) slice.base_model->document = true;
-  }
-  if (recipe.base_model) recipe.base_model->document = true;
-}
+constexpr size_t kBatch = 64;  // hypotheses; where one reproduces all, no later batch is tried
 
 DType stored_dtype(const Candidates& given, size_t model, const std::string& tensor) {
   const TensorInfo* found = given.alignment.models[model]->find(tensor);
@@ -59,8 +49,7 @@ void compare(std::span<const float> suspect, std::span<const float> made,
 }  // namespace
 
 Trial::Trial(const Candidates& given, const Evidence& evidence)
-    : given_(given), evidence_(evidence) {
-  for (size_t m = 0; m < given.models.size(); ++m) names_.push_back(fmt::format("model-{}", m));
+    : given_(given), evidence_(evidence), names_(model_names(given.models.size())) {
   cut_ = cut_to_probes();
 }
 
@@ -123,13 +112,7 @@ std::vector<Rendering> Trial::renderings(const Hypothesis& hypothesis) const {
 Result<std::shared_ptr<const Plan>> Trial::plan_with(const Models& models,
                                                      const Hypothesis& hypothesis,
                                                      const Rendering& rendering) const {
-  HIERON_TRY(Recipe recipe, parse_recipe(recipe_yaml(hypothesis, names_, rendering), "recovered"));
-  refer_to_documents(recipe);
-  PlanOptions options;
-  for (size_t m = 0; m < models.size(); ++m) {
-    if (models[m]) options.documents[names_[m]] = models[m];
-  }
-  return make_plan(std::move(recipe), options);
+  return plan_recipe(recipe_yaml(hypothesis, names_, rendering), names_, models);
 }
 
 Result<std::shared_ptr<const Plan>> Trial::plan(const Hypothesis& hypothesis,
@@ -169,31 +152,44 @@ TrialScore Trial::score(const Hypothesis& hypothesis, const Rendering& rendering
 }
 
 std::vector<Tried> Trial::best_of(std::span<const Hypothesis> hypotheses) const {
-  std::vector<Tried> tried;
-  for (const Hypothesis& hypothesis : hypotheses) {
-    if (hypothesis.inputs.empty() || !find_method(hypothesis.method)) continue;
-    for (Rendering& rendering : renderings(hypothesis)) {
-      tried.push_back({hypothesis, std::move(rendering), {}});
-    }
-  }
-  const auto sort = [&] {
+  const Probes probes(evidence_.probes);
+  const auto sort = [](std::vector<Tried>& tried) {
     std::ranges::stable_sort(tried, [](const Tried& a, const Tried& b) {
       if (a.score.share() != b.score.share()) return a.score.share() > b.score.share();
       return a.hypothesis.complexity < b.hypothesis.complexity;
     });
   };
-  const Probes probes(evidence_.probes);
-  parallel_for(tried.size(), given_.walk.threads, [&](size_t i) {
-    tried[i].score = score(tried[i].hypothesis, tried[i].rendering, probes.first(1));
-  });
-  sort();
-  std::erase_if(tried, [](const Tried& t) { return t.score.share() < kWorthMore; });
-  if (tried.size() > kFinalists) tried.resize(kFinalists);
-  parallel_for(tried.size(), given_.walk.threads, [&](size_t i) {
-    tried[i].score = score(tried[i].hypothesis, tried[i].rendering, probes);
-  });
-  sort();
-  return tried;
+  const auto on = [&](std::vector<Tried> tried, Probes where) {
+    parallel_for(tried.size(), given_.walk.threads, [&](size_t i) {
+      tried[i].score = score(tried[i].hypothesis, tried[i].rendering, where);
+    });
+    sort(tried);
+    return tried;
+  };
+  std::vector<Tried> best;  // by the smallest probe
+  for (size_t first = 0; first < hypotheses.size(); first += kBatch) {
+    const auto batch = hypotheses.subspan(first, std::min(kBatch, hypotheses.size() - first));
+    const std::vector<Tried> tried = on(rendered(batch), probes.first(1));
+    best.insert(best.end(), tried.begin(), tried.end());
+    sort(best);
+    std::erase_if(best, [](const Tried& t) { return t.score.share() < kWorthMore; });
+    if (best.size() > kFinalists) best.resize(kFinalists);
+    if (best.empty() || best.front().score.share() < 1) continue;
+    std::vector<Tried> finalists = on(best, probes);
+    if (finalists.front().score.share() == 1) return finalists;
+  }
+  return on(best, probes);
+}
+
+std::vector<Tried> Trial::rendered(std::span<const Hypothesis> hypotheses) const {
+  std::vector<Tried> all;
+  for (const Hypothesis& hypothesis : hypotheses) {
+    if (hypothesis.inputs.empty() || !find_method(hypothesis.method)) continue;
+    for (Rendering& rendering : renderings(hypothesis)) {
+      all.push_back({hypothesis, std::move(rendering), {}});
+    }
+  }
+  return all;
 }
 
 TrialScore Trial::score_of(const Hypothesis& hypothesis, const Rendering& rendering,

@@ -38,7 +38,8 @@ class Trial {
   Trial(const Candidates& given, const Evidence& evidence);
 
   // Every rendering of every hypothesis, on the smallest probe; the best of them on all. Best
-  // first, ties by complexity, then in the order given.
+  // first, ties by complexity, then in the order given. Long lists only until one of the simpler
+  // hypotheses reproduces everything.
   std::vector<Tried> best_of(std::span<const Hypothesis> hypotheses) const;
 
   // The whole of the suspect's tensors as this recipe makes them.
@@ -55,6 +56,7 @@ class Trial {
 
   Models cut_to_probes() const;
   std::vector<Rendering> renderings(const Hypothesis& hypothesis) const;
+  std::vector<Tried> rendered(std::span<const Hypothesis> hypotheses) const;
   Result<std::shared_ptr<const Plan>> plan_with(const Models& models, const Hypothesis& hypothesis,
                                                 const Rendering& rendering) const;
   TrialScore score(const Hypothesis& hypothesis, const Rendering& rendering, Probes probes) const;

@@ -46,34 +46,47 @@ Json verdict_json(const Verdict& verdict) {
           {"falsifiers", verdict.falsifiers}};
 }
 
+Json layers_json(const std::vector<FoundLayer>& layers) {
+  Json out = Json::array();
+  for (size_t i = 0; i < layers.size(); ++i) {
+    out.push_back({{"out", i},
+                   {"model", layers[i].model},
+                   {"layer", layers[i].layer},
+                   {"scale", number(layers[i].scale)}});
+  }
+  return out;
+}
+
 Json recipe_json(const FoundRecipe& recipe) {
   Json parameters{{"normalize", recipe.normalize}};
   for (const auto& [name, value] : recipe.parameters) parameters[name] = number(value);
-  return {{"method", recipe.method},
-          {"models", list(recipe.models,
-                          [](const RecipeModel& model) {
-                            Json json{{"ref", model.ref},
-                                      {"weight", number(model.weight)},
-                                      {"effective", number(model.effective)},
-                                      {"low", number(model.low)},
-                                      {"high", number(model.high)}};
-                            for (const auto& [name, value] : model.parameters) {
-                              json[name] = number(value);
-                            }
-                            return json;
-                          })},
-          {"base_model", text_or_null(recipe.base_model)},
-          {"seed", recipe.seed ? Json(*recipe.seed) : Json(nullptr)},
-          {"parameters", parameters},
-          {"varies", recipe.varies},
-          {"arithmetic", recipe.arithmetic},
-          {"arithmetics", list(recipe.arithmetics,
-                               [](const ArithmeticShare& arithmetic) {
-                                 return Json{{"name", arithmetic.name},
-                                             {"share", number(arithmetic.share)}};
-                               })},
-          {"equivalent", recipe.equivalent},
-          {"yaml", recipe.yaml}};
+  Json json{{"method", recipe.method},
+            {"models", list(recipe.models,
+                            [](const RecipeModel& model) {
+                              Json one{{"ref", model.ref},
+                                        {"weight", number(model.weight)},
+                                        {"effective", number(model.effective)},
+                                        {"low", number(model.low)},
+                                        {"high", number(model.high)}};
+                              for (const auto& [name, value] : model.parameters) {
+                                one[name] = number(value);
+                              }
+                              return one;
+                            })},
+            {"base_model", text_or_null(recipe.base_model)},
+            {"seed", recipe.seed ? Json(*recipe.seed) : Json(nullptr)},
+            {"parameters", parameters},
+            {"varies", recipe.varies},
+            {"arithmetic", recipe.arithmetic},
+            {"arithmetics", list(recipe.arithmetics,
+                                 [](const ArithmeticShare& arithmetic) {
+                                   return Json{{"name", arithmetic.name},
+                                               {"share", number(arithmetic.share)}};
+                                 })},
+            {"equivalent", recipe.equivalent},
+            {"yaml", recipe.yaml}};
+  if (!recipe.layers.empty()) json["layers"] = layers_json(recipe.layers);
+  return json;
 }
 
 Json replay_json(const Replay& replay) {

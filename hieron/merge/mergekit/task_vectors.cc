@@ -14,6 +14,7 @@
 #include <limits>
 
 #include "hieron/merge/mergekit/families.h"
+#include "hieron/merge/mergekit/random_masks.h"
 #include "hieron/merge/mergekit/torch_random.h"
 #include "hieron/merge/mergekit/torch_sort.h"
 #include "hieron/merge/mergekit/torch_sum.h"
@@ -44,9 +45,6 @@ const Member* member(std::string_view method) {
   const auto* found = std::ranges::find(kMembers, method, &Member::method);
   return found == kMembers.end() ? nullptr : found;
 }
-
-// Random masks of F16 are worked out in f32, as torch has no Bernoulli of it on a CPU.
-DType mask_dtype(DType working) { return working == DType::kF16 ? DType::kF32 : working; }
 
 float sum_of_magnitudes(const Values& d, DType dtype) {
   Values magnitudes(d.size());
@@ -134,11 +132,10 @@ class Sparsifying {
   }
 
   void keep_at_random(Values& d, double density) {
-    const DType dtype = mask_dtype(task_.working);
-    const double probability = Rounding(dtype)(density);
+    const float probability = dare_probability(density, task_.working);
     std::vector<uint8_t> mask(d.size());
     for (uint8_t& keep : mask) keep = stream_.keeps(probability);
-    finish_random(d, mask, dtype);
+    finish_random(d, mask);
   }
 
   // 0.1.4 keeps [bottom, n − top), which Python reads as nothing where top is 0.
@@ -156,56 +153,23 @@ class Sparsifying {
     apply_mask(d, sorted_between(d, /*descending=*/false, first, last), rescale_, task_.working);
   }
 
-  // Along dim 1 (a 1-D tensor is one row): the rank of |d|, rounded to the dtype, gives the
-  // probability ρ − ε … ρ + ε.
   void keep_by_rank(Values& d, double density, double epsilon) {
     if (density <= 0) {
       std::ranges::fill(d, 0.0f);
       return;
     }
-    const Shape& shape = task_.shape;
-    const size_t lines = shape.size() < 2 ? 1 : shape[0];
-    const size_t length = shape.size() < 2 ? d.size() : shape[1];
+    std::vector<uint8_t> mask;
+    mask.reserve(d.size());
+    for (float p : della_probabilities(d, task_.shape, density, epsilon, task_.working)) {
+      mask.push_back(stream_.keeps(p));
+    }
+    finish_random(d, mask);
+  }
+
+  void finish_random(Values& d, const std::vector<uint8_t>& mask) const {
     const DType dtype = mask_dtype(task_.working);
-    const Values of_rank = probabilities(length, density, epsilon, dtype);
-    const size_t stride = d.size() / lines / length;
-    Values probability(d.size());
-    std::vector<uint32_t> order(length);
-    std::vector<SortEntry> scratch;
-    for (size_t line = 0; line < lines; ++line) {
-      for (size_t column = 0; column < stride; ++column) {
-        const size_t start = line * length * stride + column;
-        sorted_indices(d.data() + start, length, stride, order, scratch);
-        for (size_t rank = 0; rank < length; ++rank) {
-          probability[start + order[rank] * stride] = of_rank[rank];
-        }
-      }
-    }
-    std::vector<uint8_t> mask(d.size());
-    for (size_t i = 0; i < d.size(); ++i) {
-      mask[i] = stream_.keeps(static_cast<double>(probability[i]));
-    }
-    finish_random(d, mask, dtype);
-  }
-
-  // A number that torch adds to a tensor is rounded to the dtype first; one that it multiplies by
-  // is not.
-  static Values probabilities(size_t length, double density, double epsilon, DType dtype) {
-    const Rounding r(dtype);
-    Values p(length);
-    for (size_t rank = 0; rank < length; ++rank) p[rank] = r(r(static_cast<float>(rank)) + 1);
-    const float lowest = p.front(), span = r(p.back() - lowest);
-    for (float& x : p) {
-      const float normed = std::clamp(r(r(x - lowest) / span), 0.0f, 1.0f);
-      x = r(r(r(normed * 2) * static_cast<float>(epsilon)) + r(density - epsilon));
-    }
-    return p;
-  }
-
-  void finish_random(Values& d, const std::vector<uint8_t>& mask, DType dtype) const {
     apply_mask(d, mask, rescale_, dtype);
-    const Rounding r(task_.working);
-    if (dtype != task_.working) std::ranges::transform(d, d.begin(), r);
+    if (dtype != task_.working) std::ranges::transform(d, d.begin(), Rounding(task_.working));
   }
 
   const ReplayTask& task_;

@@ -18,8 +18,14 @@ class MersenneStream {
   uint32_t word();
 
   // One element of torch.bernoulli: 24 bits of the next word against the probability.
-  bool keeps(double probability) {
-    return static_cast<double>(word() & 0xFFFFFF) * 0x1p-24 < probability;
+  bool keeps(double probability) { return (word() & 0xFFFFFF) < threshold(probability); }
+
+  // The number of values of those bits, in units of 2^-24, that are less than the probability.
+  static uint32_t threshold(double probability) {
+    if (!(probability > 0)) return 0;
+    const double scaled = probability < 1 ? probability * 0x1p24 : 0x1p24;
+    const auto whole = static_cast<uint32_t>(scaled);
+    return whole + (whole < scaled);
   }
 
  private:

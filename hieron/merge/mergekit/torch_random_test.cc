@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <limits>
 #include <random>
 #include <vector>
 
@@ -47,6 +49,21 @@ TEST(MersenneStream, DrawsTheMaskThatTorchDraws) {
                                1, 1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0};
   MersenneStream stream(7, 0);
   for (int keep : torch) EXPECT_EQ(stream.keeps(0.30078125), keep == 1);
+}
+
+// ATen draws 24 bits and keeps where they, times 2^-24, are less than the probability.
+TEST(MersenneStream, ComparesItsBitsWithAThresholdAsTorchDoesWithAProbability) {
+  const auto just_below = [](double p) { return std::nextafter(p, 0.0); };
+  for (const double p : {-1.0, 0.0, 0x1p-30, 0x1p-24, 0.53, 0.30078125, 0.5, just_below(0.5),
+                         static_cast<double>(0.7f), just_below(1.0), 1.0, 2.0,
+                         std::numeric_limits<double>::quiet_NaN()}) {
+    const uint32_t threshold = MersenneStream::threshold(p);
+    for (const uint32_t bits : {0u, 1u, 0x7FFFFFu, 0x800000u, 0x800001u, 0xFFFFFFu, threshold - 1,
+                                threshold, threshold + 1}) {
+      if (bits > 0xFFFFFF) continue;
+      EXPECT_EQ(bits < threshold, bits * 0x1p-24 < p) << p << ", " << bits;
+    }
+  }
 }
 
 using Numbers = std::vector<uint64_t>;

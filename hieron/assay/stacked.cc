@@ -1,0 +1,65 @@
+#include "hieron/assay/stacked.h"
+
+#include <set>
+
+#include "hieron/merge/computed.h"
+#include "hieron/merge/dtype_names.h"
+#include "hieron/recover/plan_recipe.h"
+#include "hieron/recover/stack.h"
+
+namespace hieron {
+namespace {
+
+// The dtype of all floating tensors, if they have one that recipes can name.
+std::string common_dtype(const Checkpoint& model) {
+  std::set<DType> found;
+  for (const TensorInfo& tensor : model.tensors) {
+    if (info(tensor.dtype).format) found.insert(tensor.dtype);
+  }
+  if (found.size() != 1) return {};
+  const std::string_view name = torch_name(*found.begin());
+  return written_dtype(name) ? std::string(name) : std::string();
+}
+
+FoundRecipe describe(const LayerStack& stack, const std::vector<std::string>& refs,
+                     const std::string& dtype) {
+  FoundRecipe found;
+  found.method = "passthrough";
+  found.arithmetic = "exact";
+  found.arithmetics = {{"exact", 1.0}};
+  found.normalize = false;
+  found.varies = "layer";
+  std::set<size_t> models;
+  for (const StackedLayer& layer : stack.layers) {
+    if (models.insert(layer.model).second) found.models.push_back({.ref = refs[layer.model]});
+    std::optional<double> scale;
+    if (layer.scales.size() == 1) scale = layer.scales.front().second;
+    found.layers.push_back({refs[layer.model], layer.layer, scale});
+  }
+  found.yaml = stack_yaml(stack, refs, dtype);
+  return found;
+}
+
+}  // namespace
+
+Result<std::optional<StackedFinding>> find_stacked(const Candidates& given,
+                                                   const Selection& selection) {
+  HIERON_TRY(const std::optional<LayerStack> stack, find_stack(given));
+  if (!stack) return std::nullopt;
+  const Checkpoint& suspect = *given.alignment.models[0];
+  const std::string dtype = common_dtype(suspect);
+  const auto names = model_names(given.models.size());
+  const auto plan = plan_recipe(stack_yaml(*stack, names, dtype), names, given.models);
+  if (!plan) return std::nullopt;
+  const auto made = computed_checkpoint(*plan);
+  if (!made) return std::nullopt;
+  HIERON_TRY(Comparison whole, replay(**made, suspect, given.walk, selection));
+  if (whole.total.elements == 0 || whole.total.share < threshold::kReplayShare.value) {
+    return std::nullopt;
+  }
+  std::vector<std::string> refs;
+  for (const Checkpoint* model : given.alignment.models) refs.push_back(model->ref);
+  return StackedFinding{describe(*stack, refs, dtype), std::move(whole), stack->has_direction};
+}
+
+}  // namespace hieron
