@@ -47,6 +47,7 @@ struct Cast {
   }
 };
 
+constexpr int kFittedWeights = 70;            // complexity of weights that nobody wrote down so
 constexpr uint64_t kGuardElements = 1 << 18;  // controls and self-checks: D16 to about .001
 
 struct PairFit {
@@ -760,7 +761,15 @@ class Auditor {
     const Replay& whole = finding.whole.total;
     const std::string what = recipe_in_words(finding.recipe);
     const std::string all = whole.equal == whole.elements ? "every one" : with_commas(whole.equal);
-    if (verdict.kind == VerdictKind::kMergeWithChanges) {
+    const uint64_t changed = whole.elements - whole.equal - finding.whole.near;
+    if (verdict.kind == VerdictKind::kMergeWithChanges &&
+        finding.best.hypothesis.complexity >= kFittedWeights && 1000 * changed < whole.elements) {
+      verdict.sentence = fmt::format(
+          "{} is {}, give or take the last digits of its weights, which were fitted: {} of {} "
+          "compared weights are what that recipe gives, bit for bit.",
+          input_.suspect->ref, what, all, with_commas(whole.elements));
+      verdict.falsifiers.push_back("Later changes so small that they pass for such digits.");
+    } else if (verdict.kind == VerdictKind::kMergeWithChanges) {
       verdict.sentence = fmt::format(
           "{} is {}, changed afterwards: {} of {} compared weights are what that recipe gives, bit "
           "for bit.",

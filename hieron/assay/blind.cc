@@ -15,6 +15,7 @@ namespace hieron {
 namespace {
 
 constexpr size_t kShownEquivalents = 8;
+constexpr size_t kReplayed = 4;
 
 std::vector<std::string> refs_of(const Candidates& given) {
   std::vector<std::string> refs;
@@ -31,18 +32,19 @@ bool varies(const Hypothesis& hypothesis) {
                              [&](const HypothesisInput& input) { return any(input.parameters); });
 }
 
-FoundRecipe describe(const Candidates& given, const Recovery& recovery, std::string_view experts) {
+FoundRecipe describe(const Candidates& given, const Tried& best, std::span<const Tried> equivalents,
+                     std::string_view experts) {
   const auto yaml_of = [&](const Tried& tried) {
     Rendering rendering = tried.rendering;
     rendering.experts = experts;
     return recipe_yaml(tried.hypothesis, refs_of(given), rendering);
   };
   const auto refs = refs_of(given);
-  const Hypothesis& hypothesis = recovery.best->hypothesis;
+  const Hypothesis& hypothesis = best.hypothesis;
   FoundRecipe found;
   found.method = std::string(hypothesis.method);
-  found.arithmetic = recovery.best->rendering.arithmetic;
-  found.arithmetics = {{found.arithmetic, recovery.best->score.share()}};
+  found.arithmetic = best.rendering.arithmetic;
+  found.arithmetics = {{found.arithmetic, best.score.share()}};
   found.varies = varies(hypothesis) ? "tensor" : "global";
   if (hypothesis.base) found.base_model = refs[*hypothesis.base];
   found.seed = hypothesis.seed;
@@ -71,8 +73,8 @@ FoundRecipe describe(const Candidates& given, const Recovery& recovery, std::str
   for (RecipeModel& model : found.models) {
     if (model.weight) model.effective = found.normalize ? *model.weight / sum : *model.weight;
   }
-  found.yaml = yaml_of(*recovery.best);
-  for (const Tried& other : recovery.equivalents) {
+  found.yaml = yaml_of(best);
+  for (const Tried& other : equivalents) {
     if (found.equivalent.size() == kShownEquivalents) break;
     std::string yaml = yaml_of(other);
     if (yaml != found.yaml) found.equivalent.push_back(std::move(yaml));
@@ -137,25 +139,40 @@ Result<std::optional<BlindFinding>> find_blind(const Candidates& given, const Sa
   const Tried& best = *recovery.best;
   if (!recovery.holds && best.score.share() < threshold::kChangedDepth.value) return std::nullopt;
   const Trial trial(given, *evidence);
-  const auto plan = trial.plan(best.hypothesis, best.rendering);
-  if (!plan) return std::nullopt;
-  const auto made = computed_checkpoint(*plan);
-  if (!made) return std::nullopt;
-  BlindFinding finding{.best = best,
-                       .holds = recovery.holds,
-                       .recipe = describe(given, recovery, experts),
-                       .whole = {},
-                       .controls = {},
-                       .reversed = {}};
-  HIERON_TRY(finding.whole, replay(**made, *given.alignment.models[0], given.walk, selection));
+  std::optional<BlindFinding> found;
+  std::vector<const Tried*> rivals{&best};
+  for (const Tried& other : recovery.equivalents) {
+    if (rivals.size() < kReplayed && other.hypothesis.method != rivals.back()->hypothesis.method) {
+      rivals.push_back(&other);
+    }
+  }
+  // What the probes cannot tell apart the whole model may.
+  for (const Tried* tried : rivals) {
+    const auto plan = trial.plan(tried->hypothesis, tried->rendering);
+    if (!plan) continue;
+    const auto made = computed_checkpoint(*plan);
+    if (!made) continue;
+    HIERON_TRY(Comparison whole, replay(**made, *given.alignment.models[0], given.walk, selection));
+    if (found && whole.total.equal <= found->whole.total.equal) continue;
+    found = BlindFinding{.best = *tried,
+                         .holds = recovery.holds,
+                         .recipe = describe(given, *tried, recovery.equivalents, experts),
+                         .whole = std::move(whole),
+                         .controls = {},
+                         .reversed = {}};
+    if (found->whole.total.equal == found->whole.total.elements) break;
+  }
+  if (!found) return std::nullopt;
+  BlindFinding& finding = *found;
   for (const size_t control : controls) {
-    const TrialScore score = trial.score_of(best.hypothesis, best.rendering, control);
+    const TrialScore score =
+        trial.score_of(finding.best.hypothesis, finding.best.rendering, control);
     finding.controls.push_back(
         {.name = given.alignment.models[control]->ref, .d16 = score.share(), .passed = true});
     finding.controls.back().passed = score.share() < threshold::kControlDepth.value;
   }
-  finding.reversed = reversed_input(given, sample, best);
-  return finding;
+  finding.reversed = reversed_input(given, sample, finding.best);
+  return found;
 }
 
 BlindDecision decide_blind(const BlindFinding& finding, double aligned) {

@@ -68,6 +68,7 @@ class Gatherer {
       if (rows_[i].size() >= kLeastInformative) fits[i] = fit_span(rows_[i], SpanEffort::kQuick);
     });
     refine_largest(fits);
+    share_weights(fits);
     for (size_t i = 0; i < fits.size(); ++i) {
       if (fits[i].weights.empty()) continue;
       const SampleRow& row = sample_.rows[complete_[i]];
@@ -104,6 +105,38 @@ class Gatherer {
       if (fit.within_cell > fits[order[j]].within_cell) fits[order[j]] = std::move(fit);
     });
   }
+
+  // Tensors that say less take over the weights of one that says more where those explain them as
+  // well: recipes have few different weights, and small tensors poor estimates.
+  void share_weights(std::vector<SpanFit>& fits) const {
+    constexpr size_t kMostVectors = 64;
+    constexpr double kAsWell = 0.002;  // of the rows
+    std::vector<size_t> order;
+    for (size_t i = 0; i < fits.size(); ++i) {
+      if (rows_[i].size() > 0) order.push_back(i);
+    }
+    std::ranges::stable_sort(order, std::ranges::greater{},
+                             [&](size_t i) { return rows_[i].size(); });
+    std::vector<std::vector<double>> known;
+    for (const size_t i : order) {
+      const auto n = static_cast<double>(rows_[i].size());
+      // The largest slack in which weights cannot be told apart from the tensor's own.
+      const double own = static_cast<double>(fits[i].within_cell) - kAsWell * n;
+      SpanFit best;
+      for (const auto& weights : known) {
+        SpanFit other = judge_span(rows_[i], weights);
+        if (best.weights.empty() || other.within_cell > best.within_cell) best = std::move(other);
+      }
+      if (!best.weights.empty() &&
+          (fits[i].weights.empty() || static_cast<double>(best.within_cell) >= own)) {
+        fits[i] = std::move(best);
+      } else if (!fits[i].weights.empty() && known.size() < kMostVectors &&
+                 fits[i].one_rounding() >= kTrusted) {
+        known.push_back(fits[i].weights);
+      }
+    }
+  }
+  static constexpr double kTrusted = 0.9;  // share within half a cell of weights worth sharing
 
   void classify() {
     uint64_t informative = 0, within = 0, near = 0, pooled_within = 0, pooled_near = 0;

@@ -6,14 +6,17 @@
 //   train_difference  out = A + 1.8·α·(B − C)·|B − A| / (|B − A| + |B − C|)
 //
 // A and B are the models in the recipe's order, C is base_model.
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <limits>
 
 #include "hieron/kernels/isa.h"
 #include "hieron/kernels/lanes.h"
+#include "hieron/merge/evidence.h"
 #include "hieron/merge/methods/blend_work.h"
 #include "hieron/merge/methods/delta_arrays.h"
+#include "hieron/merge/methods/round_weights.h"
 #include "hieron/merge/methods/table.h"
 #include "hieron/walk/walk.h"
 
@@ -111,16 +114,116 @@ std::unique_ptr<TensorWork> start_train_difference(const TensorTask& task) {
   return std::make_unique<TrainDifferenceWork>(task);
 }
 
+// --- recovery ---
+
+using Recover = std::vector<Hypothesis> (*)(const Evidence&);
+
+Hypothesis with_alpha(std::string_view method, size_t a, size_t b, std::optional<size_t> base,
+                      ParameterValue alpha, int complexity) {
+  return {.method = method,
+          .inputs = {{a}, {b}},
+          .base = base,
+          .parameters = {{"alpha", std::move(alpha)}},
+          .complexity = complexity};
+}
+
+// Where 1 − α is no f64, ties fall otherwise than in a linear merge of 1 − α and α.
+std::vector<Hypothesis> recover_weighted_sum(const Evidence& seen) {
+  if (seen.fit_class != FitClass::kOneRounding || seen.used.size() != 2) return {};
+  std::vector<Hypothesis> found;
+  for (const bool turned : {false, true}) {
+    const size_t a = seen.used[turned ? 1 : 0], b = seen.used[turned ? 0 : 1];
+    const std::vector<size_t> second{b};
+    if (!seen.constant) {
+      for (const int digits : {2, 3, 7}) {
+        found.push_back(with_alpha("weighted_sum", a, b, {},
+                                   weights_by_tensor(seen, second, digits).front(),
+                                   100 + 10 * digits));
+      }
+      continue;
+    }
+    const std::vector<double> fitted{fitted_weight(seen, seen.pooled, b)};
+    for (const RoundWeights& w : round_weights(fitted, weight_tolerance(seen.fit_class), 8)) {
+      found.push_back(with_alpha("weighted_sum", a, b, {}, w.weights[0], w.complexity + 1));
+    }
+  }
+  return found;
+}
+
+// One whole model, and a change that is added to it: weights 1, α and −α.
+std::vector<Hypothesis> recover_add_difference(const Evidence& seen) {
+  if (seen.fit_class != FitClass::kOneRounding || !seen.constant || seen.used.size() < 2) return {};
+  const double tolerance = weight_tolerance(seen.fit_class);
+  const auto weight = [&](size_t model) { return fitted_weight(seen, seen.pooled, model); };
+  std::vector<Hypothesis> found;
+  for (const size_t c : seen.possible_bases()) {
+    for (const size_t a : seen.used) {
+      for (const size_t b : seen.used) {
+        if (a == b || a == c || b == c) continue;
+        if (std::abs(weight(a) - 1) > tolerance || std::abs(weight(b) + weight(c)) > tolerance) {
+          continue;
+        }
+        const std::vector<double> fitted{weight(b)};
+        for (const RoundWeights& w : round_weights(fitted, tolerance, 8)) {
+          found.push_back(with_alpha("add_difference", a, b, c, w.weights[0], w.complexity + 2));
+        }
+      }
+    }
+  }
+  return found;
+}
+
+// α of every element on its own: it piles up where it was one number.
+std::vector<Hypothesis> recover_train_difference(const Evidence& seen) {
+  constexpr double kLeastPile = 0.3, kPileWidth = 0.02, kLeastLeverage = 16;
+  constexpr size_t kMostCandidates = 6, kLeastElements = 200;
+  if (seen.fit_class != FitClass::kOther || seen.candidates.size() > kMostCandidates) return {};
+  const WholeTensor& probe = *seen.probes.back();
+  std::vector<Hypothesis> found;
+  const auto look = [&](size_t a, size_t b, size_t c) {
+    std::vector<double> alphas;
+    for (size_t i = 0; i < probe.elements(); ++i) {
+      const double s = probe.values[0][i], base = probe.values[c][i];
+      const double x = probe.values[a][i], y = probe.values[b][i];
+      const double whole = share_of_change(1, x, y, base) * (y - base);
+      if (std::abs(whole) < kLeastLeverage * std::abs(s) * 0x1p-8 || whole == 0) continue;
+      alphas.push_back((s - x) / whole);
+    }
+    if (alphas.size() < kLeastElements) return;
+    const auto middle = alphas.begin() + static_cast<std::ptrdiff_t>(alphas.size() / 2);
+    std::ranges::nth_element(alphas, middle);
+    const double alpha = *middle;
+    const auto pile = std::ranges::count_if(
+        alphas, [&](double one) { return std::abs(one - alpha) <= kPileWidth; });
+    if (static_cast<double>(pile) < kLeastPile * static_cast<double>(alphas.size())) return;
+    const std::vector<double> fitted{alpha};
+    for (const RoundWeights& w : round_weights(fitted, 0.01, 16)) {
+      found.push_back(with_alpha("train_difference", a, b, c, w.weights[0], w.complexity));
+    }
+  };
+  for (const size_t c : seen.possible_bases()) {
+    for (const size_t a : seen.candidates) {
+      for (const size_t b : seen.candidates) {
+        if (a != b && a != c && b != c) look(a, b, c);
+      }
+    }
+  }
+  return found;
+}
+
 class Civitai final : public Method {
  public:
   using Start = std::unique_ptr<TensorWork> (*)(const TensorTask&);
-  Civitai(const MethodInfo& about, Start begin) : about_(about), start_(begin) {}
+  Civitai(const MethodInfo& about, Start begin, Recover inverse)
+      : about_(about), start_(begin), recover_(inverse) {}
   const MethodInfo& describe() const override { return about_; }
   std::unique_ptr<TensorWork> start(const TensorTask& task) const override { return start_(task); }
+  std::vector<Hypothesis> recover(const Evidence& seen) const override { return recover_(seen); }
 
  private:
   const MethodInfo about_;
   const Start start_;
+  const Recover recover_;
 };
 
 }  // namespace
@@ -136,7 +239,7 @@ const Method& weighted_sum() {
           .min_models = 2,
           .max_models = 2,
       },
-      start_weighted_sum);
+      start_weighted_sum, recover_weighted_sum);
   return method;
 }
 
@@ -152,7 +255,7 @@ const Method& add_difference() {
           .max_models = 2,
           .base = BaseModel::kRequired,
       },
-      start_add_difference);
+      start_add_difference, recover_add_difference);
   return method;
 }
 
@@ -168,7 +271,7 @@ const Method& train_difference() {
           .max_models = 2,
           .base = BaseModel::kRequired,
       },
-      start_train_difference);
+      start_train_difference, recover_train_difference);
   return method;
 }
 

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <map>
 #include <numeric>
 
 #include "hieron/merge/evidence.h"
@@ -66,9 +67,14 @@ class Linear final : public Method {
     if (!blended && seen.pooled.one_rounding() < kLeastExplained) return {};
     std::vector<Hypothesis> found;
     const std::vector<size_t> models = weighted_models(seen);
-    if (models.size() < 2 || models.size() > kMostOrdered) return {};
+    if (models.size() < 2 || models.size() > kMostModels) return {};
     if (!seen.constant) {
-      for (const int digits : {2, 3, 7}) found.push_back(by_tensor(seen, models, digits));
+      add_few(seen, models, found);
+      for (const int digits : {2, 3, 7}) {
+        for (const bool normalize : {false, true}) {
+          found.push_back(by_tensor(seen, models, digits, normalize));
+        }
+      }
       return found;
     }
     std::vector<double> fitted;
@@ -82,11 +88,11 @@ class Linear final : public Method {
       weights.emplace_back(std::move(w), false);
     }
     if (whole) {
-      for (RoundWeights& w : round_ratios(fitted, tolerance, kMostWeights)) {
+      for (RoundWeights& w : round_ratios(fitted, ratio_tolerance(seen.fit_class), kMostWeights)) {
         weights.emplace_back(std::move(w), true);
       }
     }
-    for (const auto& [w, normalize] : weights) add_orders(models, w, normalize, found);
+    for (const auto& [w, normalize] : weights) add(models, w, normalize, found);
     return found;
   }
 
@@ -94,8 +100,7 @@ class Linear final : public Method {
   // Later training leaves fewer elements than this only where little of a merge is left.
   static constexpr double kLeastExplained = 0.2;
   static constexpr size_t kMostWeights = 24;
-  static constexpr size_t kMostOrdered = 8;
-  static constexpr size_t kAllOrders = 4;  // models: 24 orders; f32 sums show which it was
+  static constexpr size_t kMostModels = 8;
 
   // In the order in which they were offered.
   static std::vector<size_t> weighted_models(const Evidence& seen) {
@@ -108,33 +113,62 @@ class Linear final : public Method {
   }
   static constexpr double kNoShare = 0.004;
 
-  Hypothesis by_tensor(const Evidence& seen, std::span<const size_t> models, int digits) const {
+  Hypothesis by_tensor(const Evidence& seen, std::span<const size_t> models, int digits,
+                       bool normalize) const {
     Hypothesis hypothesis{.method = describe().name, .inputs = {}};
     const auto values = weights_by_tensor(seen, models, digits);
     for (size_t k = 0; k < models.size(); ++k) {
       hypothesis.inputs.push_back({models[k], {{"weight", values[k]}}});
     }
-    hypothesis.parameters = {{"normalize", 0.0}};
-    hypothesis.complexity = 100 + 10 * digits;
+    hypothesis.parameters = {{"normalize", normalize ? 1.0 : 0.0}};
+    hypothesis.complexity = 100 + 10 * digits + (normalize ? 0 : 1);
     return hypothesis;
   }
 
-  void add_orders(const std::vector<size_t>& models, const RoundWeights& weights, bool normalize,
-                  std::vector<Hypothesis>& found) const {
-    std::vector<size_t> order(models.size());
-    std::iota(order.begin(), order.end(), size_t{0});
-    const bool simple = found.size() < kMostWeights;
-    int extra = normalize ? 0 : 1;
-    do {
+  // Few different vectors, as filters leave them: each as somebody may have written it down.
+  void add_few(const Evidence& seen, const std::vector<size_t>& models,
+               std::vector<Hypothesis>& found) const {
+    constexpr size_t kMostVectors = 8;
+    std::map<std::vector<double>, std::vector<std::string>> tensors;
+    for (const TensorFit& fit : seen.fits) {
+      std::vector<double> weights;
+      for (const size_t m : models) weights.push_back(fitted_weight(seen, fit.fit, m));
+      tensors[weights].push_back(fit.name);
+      if (tensors.size() > kMostVectors) return;
+    }
+    for (const bool ratios : {false, true}) {
       Hypothesis hypothesis{.method = describe().name, .inputs = {}};
-      for (const size_t k : order) {
-        hypothesis.inputs.push_back({models[k], {{"weight", weights.weights[k]}}});
+      for (const size_t m : models) hypothesis.inputs.push_back({m, {{"weight", 0.0}}});
+      hypothesis.parameters = {{"normalize", ratios ? 1.0 : 0.0}};
+      hypothesis.complexity = 60;
+      bool all = true;
+      for (const auto& [fitted, names] : tensors) {
+        const auto round = ratios ? round_ratios(fitted, ratio_tolerance(seen.fit_class), 1)
+                                  : round_weights(fitted, weight_tolerance(seen.fit_class), 2);
+        all = all && !round.empty();
+        if (!all) break;
+        for (size_t k = 0; k < models.size(); ++k) {
+          ParameterValue& weight = hypothesis.inputs[k].parameters.at("weight");
+          weight.otherwise = round.front().weights[k];
+          for (const std::string& name : names) {
+            weight.by_tensor.emplace_back(name, round.front().weights[k]);
+          }
+        }
       }
-      hypothesis.parameters = {{"normalize", normalize ? 1.0 : 0.0}};
-      hypothesis.complexity = weights.complexity + extra;
-      found.push_back(std::move(hypothesis));
-      extra += extra < 2 ? 2 : 0;
-    } while (simple && models.size() <= kAllOrders && std::ranges::next_permutation(order).found);
+      if (all) found.push_back(std::move(hypothesis));
+    }
+  }
+
+  // In the order in which the models were offered; other orders are for later.
+  void add(const std::vector<size_t>& models, const RoundWeights& weights, bool normalize,
+           std::vector<Hypothesis>& found) const {
+    Hypothesis hypothesis{.method = describe().name, .inputs = {}};
+    for (size_t k = 0; k < models.size(); ++k) {
+      hypothesis.inputs.push_back({models[k], {{"weight", weights.weights[k]}}});
+    }
+    hypothesis.parameters = {{"normalize", normalize ? 1.0 : 0.0}};
+    hypothesis.complexity = weights.complexity + (normalize ? 0 : 1);
+    found.push_back(std::move(hypothesis));
   }
 
   static Combination combination(const TensorParameters& parameters) {

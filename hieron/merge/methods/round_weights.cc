@@ -83,6 +83,10 @@ double weight_tolerance(FitClass fit_class) {
   return fit_class == FitClass::kOneRounding ? 1e-4 : 0.006;
 }
 
+double ratio_tolerance(FitClass fit_class) {
+  return fit_class == FitClass::kOneRounding ? 1e-5 : 0.004;
+}
+
 std::vector<RoundWeights> round_weights(std::span<const double> fitted, double tolerance,
                                         size_t limit) {
   std::vector<RoundWeights> found;
@@ -111,12 +115,8 @@ std::vector<RoundWeights> round_ratios(std::span<const double> fitted, double to
                                        size_t limit) {
   std::vector<RoundWeights> found;
   std::vector<double> factors;
-  for (int step = 8; step <= 60; ++step) factors.push_back(step * 0.05);
-  for (const double factor : {4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0}) factors.push_back(factor);
-  // A weight of one for any of them.
-  for (const double w : fitted) {
-    if (std::abs(w) > 0.05) factors.push_back(1 / w);
-  }
+  // The factor is the sum of the written weights: decimals as they are.
+  for (int hundredths = 20; hundredths <= 1000; ++hundredths) factors.push_back(hundredths / 100.0);
   for (const double factor : factors) {
     for (const int digits : {1, 2}) {
       std::vector<double> scaled;
@@ -125,7 +125,7 @@ std::vector<RoundWeights> round_ratios(std::span<const double> fitted, double to
         scaled.push_back(to_digits(factor * w, digits));
         sum += scaled.back();
       }
-      if (std::abs(sum) < 0.05) continue;
+      if (std::abs(sum) < 0.05 || std::abs(sum - factor) > 1e-9) continue;
       bool near = true;
       for (size_t k = 0; k < fitted.size(); ++k) {
         near = near && std::abs(scaled[k] / sum - fitted[k]) <= tolerance;

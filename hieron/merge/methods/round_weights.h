@@ -19,6 +19,8 @@ struct RoundWeights {
 // How far a written weight may lie from the fitted one: arithmetic that rounds every operation
 // rounds the weights too (docs/recovery.md §0.5).
 double weight_tolerance(FitClass fit_class);
+// The same for ratios, of which there are many more to choose from.
+double ratio_tolerance(FitClass fit_class);
 
 // Vectors of decimals of one to four digits, each weight within the tolerance, simplest first, at
 // most `limit`; the fitted weights themselves, to seven digits, are the last.
