@@ -1,4 +1,5 @@
-// Elements per second of the inner loops, beside a copy of the same bytes by memcpy.
+// Elements per second of the inner loops, beside a copy of the same bytes by memcpy; seeds per
+// second of the search for one.
 //
 //   kernels_bench --benchmark_filter=blend
 //
@@ -15,6 +16,7 @@
 #include "hieron/kernels/blend_on.h"
 #include "hieron/kernels/compare.h"
 #include "hieron/kernels/decode.h"
+#include "hieron/kernels/seed_search.h"
 
 namespace {
 
@@ -75,6 +77,31 @@ void compare_bf16(benchmark::State& state, size_t model) {
   count_elements(state, 2 * width(DType::kBF16));
 }
 
+// Labels that the seed drew, of a share of the words from `first` to `last`.
+std::vector<MaskObservation> labels(double probability, double share, uint64_t last,
+                                    uint64_t first = 0, uint32_t seed = 42) {
+  std::mt19937 stream(seed), choice(1);
+  std::bernoulli_distribution observed(share);
+  const auto threshold = static_cast<uint32_t>(probability * 0x1p24);
+  std::vector<MaskObservation> seen;
+  for (uint64_t word = 0; word < last; ++word) {
+    const bool kept = (stream() & 0xFFFFFF) < threshold;
+    if (word >= first && observed(choice)) seen.push_back({word, threshold, kept});
+  }
+  return seen;
+}
+
+// Seeds that are not the one: one thread's, or those of all cores together.
+void search_for_seed(benchmark::State& state, Isa isa, unsigned threads,
+                     const std::vector<std::vector<MaskObservation>>& sets) {
+  constexpr uint64_t kSeeds = 1 << 22;
+  for (auto _ : state) {
+    benchmark::DoNotOptimize(
+        search_seeds_on(isa, sets, {.seeds = {1000, 1000 + kSeeds}, .threads = threads}));
+  }
+  state.SetItemsProcessed(static_cast<int64_t>(state.iterations() * kSeeds));
+}
+
 std::string shown(const std::vector<double>& weights) {
   std::string text;
   for (double w : weights) {
@@ -83,6 +110,29 @@ std::string shown(const std::vector<double>& weights) {
     text += (text.empty() ? "" : ",") + number;
   }
   return text;
+}
+
+void register_seed_searches() {
+  const auto dense = labels(0.53, 0.8, 226);
+  std::vector<std::vector<MaskObservation>> twenty;
+  for (uint32_t seed = 0; seed < 20; ++seed) twenty.push_back(labels(0.53, 0.8, 226, 0, seed));
+  const std::vector<std::pair<std::string, std::vector<std::vector<MaskObservation>>>> cases{
+      {"dense", {dense}},
+      {"twenty-sets", twenty},
+      {"density-.9", {labels(0.9, 0.8, 226)}},
+      {"one-in-ten", {labels(0.53, 0.1, 1500)}},
+      {"one-in-fifty", {labels(0.53, 0.02, 8000)}},
+      {"none-near", {labels(0.53, 0.8, 900, 650)}}};
+  for (const auto& [what, sets] : cases) {
+    for (const Isa isa : supported_isas()) {
+      const std::string name =
+          "seed-search/" + what + (isa == Isa::kBaseline ? "/baseline" : "/avx2");
+      benchmark::RegisterBenchmark(name.c_str(), search_for_seed, isa, 1u, sets);
+    }
+  }
+  benchmark::RegisterBenchmark("seed-search/dense/all-cores", search_for_seed, best_isa(), 0u,
+                               cases[0].second)
+      ->UseRealTime();
 }
 
 void register_all() {
@@ -106,6 +156,7 @@ void register_all() {
       }
     }
   }
+  register_seed_searches();
   benchmark::RegisterBenchmark("compare/BF16/equal", compare_bf16, 0);
   benchmark::RegisterBenchmark("compare/BF16/different", compare_bf16, 1);
 }

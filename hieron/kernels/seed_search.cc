@@ -150,7 +150,7 @@ struct FirstLook {
       }
     }
     for (auto& [word, check] : by_word) add(word, check);
-    for (Batch& batch : batches) std::ranges::stable_sort(batch.checks, {}, &Check::wanted);
+    for (Batch& batch : batches) std::ranges::sort(batch.checks, {}, &Check::wanted);
     if (!by_word.empty()) stored = by_word.rbegin()->first + 2;
   }
 

@@ -53,10 +53,11 @@ struct SeedSearchOptions {
 };
 
 // Tries all seeds of the range on each set of observations: those of one set are of different
-// words, in any order; a few hundred decide. One search of twenty sets takes three times as long as
-// one of one set. It takes least where the first 20 or so observations of a set have words below
-// 60, up to three times that where they are scattered over some thousand words. A set that is too
-// small, or too one-sided, to tell one seed among 2^32 has no hits. docs/benchmarks.md.
+// words, in any order; a few hundred decide, more only cost time. Twenty sets in one search take
+// about twice as long as one. Least time is taken where the first 20 or so observations have words
+// below 60, up to six times that where they are scattered over a thousand, seven times where a set
+// has none below 227 (docs/benchmarks.md). A set too small, or too one-sided, to tell one seed
+// among 2^32 has no hits.
 SeedSearch search_seeds(std::span<const std::vector<MaskObservation>> sets,
                         const SeedSearchOptions& options);
 SeedSearch search_seeds_on(Isa isa, std::span<const std::vector<MaskObservation>> sets,
