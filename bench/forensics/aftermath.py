@@ -84,8 +84,8 @@ def after_kinds(family):
 def adapter(model, like, family, rng, noise):
     rank = rng.choice([1, 2, 4, 8, 16])
     targets = re.compile(TARGETS[rng.choice(list(TARGETS))] if family.layers else "")
-    base = family.tensors(family.base)
-    return Edit(changes.low_rank(model, base, like, rank, targets, noise), ("edit",), "low-rank", {"rank": rank})
+    made = changes.low_rank(model, family.tensors(family.base), like, rank, targets, noise)
+    return Edit(made, ("edit",), "low-rank", {"rank": rank})
 
 
 def direction(model, like, family, rng, noise):

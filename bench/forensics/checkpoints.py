@@ -40,7 +40,7 @@ def read(folder):
         try:
             tensors.update(load(path))
         except KeyError as dtype:
-            raise Refused(f"{path}: holds tensors of dtype {dtype}; this benchmark computes with BF16, F16 and F32") from None
+            raise Refused(f"{path}: holds tensors of dtype {dtype}; BF16, F16 and F32 are computed with") from None
     return tensors
 
 

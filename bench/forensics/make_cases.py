@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes questions for tools that say what a checkpoint was merged from, and seals the answers.
 
-    make_cases.py FAMILY… OUT --seed N [--tracks recipes,after,innocents,edits] [--per-track 40] [--hieron PROGRAM]
+    make_cases.py FAMILY… OUT --seed N [--tracks recipes,after,innocents,edits] [--per-track N] [--hieron PROGRAM]
 
 FAMILY is a folder that holds a folder for each model, the base called `base` (or FOLDER:BASE): those like the base are
 its fine-tunes, those unlike it strangers. Or a name of the project's own: textgenrnn, moe, dense5, moe5.
@@ -11,7 +11,8 @@ OUT/cases/N/          case.json, the question; suspect/, the checkpoint in quest
 OUT/set.json          how many cases, and the SHA-256 of the answers
 OUT/answers.json      the answers: keep it from who is asked
 
-Everything is drawn from the seed. --per-track counts cases of each family and track; `all` makes every kind once, and every combination of innocents.
+Everything is drawn from the seed. --per-track counts cases of each family and track: N, TRACK=N,TRACK=N … or `all`, which is
+every kind once and every combination of innocents.
 --only N makes one case of the set again.
 """
 
@@ -37,7 +38,8 @@ import aftermath
 import changes
 import innocents
 import recipes
-from checkpoints import OWN, Refused, bits, digest, informative_share, open_family, read, save, stored, weight_files, write
+from checkpoints import (OWN, Refused, bits, digest, informative_share, open_family, read, save, stored, weight_files,
+                         write)
 
 FORM = "hieron.forensics/1"
 TRACKS = {"recipes": recipes.kinds, "after": aftermath.after_kinds, "innocents": innocents.kinds,
@@ -64,7 +66,6 @@ class Case:
     base: str | None
     controls: list
     truth: dict
-    config: Path | None = None
     pool: bool = False
 
 
@@ -82,7 +83,8 @@ class Engine:
         folder = Path(tempfile.mkdtemp(dir=scratch))
         recipe = folder / "recipe.yml"
         recipe.write_text(json.dumps(tree))
-        done = subprocess.run([self.program, "merge", recipe, folder / "out", "--quiet"], capture_output=True, text=True)
+        command = [self.program, "merge", recipe, folder / "out", "--quiet"]
+        done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             raise Refused(f"{json.dumps(tree)}\n{done.stderr.strip()}")
         return folder / "out"
@@ -262,13 +264,14 @@ class Bench:
         recipe = recipes.draw(self.rng.choice(aftermath.MERGED), self.rng, family, others)
         recipe.arithmetic, recipe.dtype = "exact", recipes.DTYPES[family.dtype]
         merge, involved = read(self.merged(recipe)), recipe.names()
-        suspect = aftermath.AFTER[plan.kind](merge, family.tensors(family.base), read(self.path(foreign)), self.rng, self.noise)
+        change = aftermath.AFTER[plan.kind]
+        suspect = change(merge, family.tensors(family.base), read(self.path(foreign)), self.rng, self.noise)
         moved = {n: int(np.count_nonzero(bits(suspect[n]) != bits(merge[n]))) for n in merge}
-        parents = [family.tensors(name) for name in involved]
+        where = sorted(n for n, count in moved.items() if count)
         truth = self.truth(recipe, involved) | {
-            "verdicts": ["merge-with-changes" if any(moved.values()) else "exact-merge"], "changed": sum(moved.values()),
-            "where": sorted(n for n, count in moved.items() if count) if sum(map(bool, moved.values())) < 4 else "everywhere",
-            "reachable": informative_share(suspect, merge, parents)}
+            "verdicts": ["merge-with-changes" if where else "exact-merge"],
+            "changed": sum(moved.values()), "where": where if len(where) < 4 else "everywhere",
+            "reachable": informative_share(suspect, merge, [family.tensors(name) for name in involved])}
         needs_base = family.base in (*involved, recipe.base)
         return Case(self.write("suspect", suspect),
                     *self.offer(involved, needs_base or self.rng.random() < 0.7, (foreign,)), truth)
@@ -314,7 +317,8 @@ class Bench:
         self.rng.shuffle(chosen)
         truth = {"guilty": False, "verdicts": list(found.verdicts), "parents": [],
                  "optional": [self.put(n) for n in found.involved], "method": None, "shares": None}
-        return Case(suspect, [self.put(n) for n in chosen], self.put(family.base) if with_base else None, controls, truth)
+        return Case(suspect, [self.put(n) for n in chosen], self.put(family.base) if with_base else None, controls,
+                    truth)
 
     def wrong_candidates(self, found, scene):
         """Other fine-tunes, then made-up ones, so many that with those always offered there are four."""
@@ -394,7 +398,8 @@ def main():
     random.Random(asked.seed).shuffle(plans)  # a case's number tells nothing
     numbered = [(f"{n:04}", plan) for n, plan in enumerate(plans)]
     wanted = set(filter(None, asked.kinds.split(",")))
-    numbered = [(n, p) for n, p in numbered if (not asked.only or n == asked.only) and (not wanted or p.kind in wanted)]
+    numbered = [(n, p) for n, p in numbered
+                if asked.only in ("", n) and (not wanted or p.kind in wanted)]
     maker = Maker(out, engine, Shelf(out / "models", asked.copy), asked.seed)
     began, answers = time.monotonic(), {}
     with ThreadPoolExecutor(asked.jobs) as pool:

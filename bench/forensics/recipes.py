@@ -172,8 +172,7 @@ def linear(hand):
         weights = [1.0] * count
     elif form == "negative":
         over = hand.decimal(0.1, 0.5)
-        weights = [*(round(1 + over, 2) * s for s in hand.shares(count - 1, 2)), -over] if count > 2 else [1 + over, -over]
-        weights = [round(w, 4) for w in weights]
+        weights = [round((1 + over) * s, 4) for s in (hand.shares(count - 1, 2) if count > 2 else [1])] + [-over]
     else:
         weights = hand.shares(count) if form == "shares" else hand.free(count)
     if form == "sum":
@@ -236,14 +235,14 @@ def nuslerp(hand):
     parameters = hand.rng.choice([{}, {}, {"nuslerp_flatten": False},
                                   {"nuslerp_flatten": False, "nuslerp_row_wise": True}])
     return Recipe("", "nuslerp", weighted(names, weights), hand.rng.choice([None, None, hand.base]), dict(parameters),
-                  shares={name: w / sum(weights) for name, w in zip(names, weights)})
+                  shares={name: w / sum(weights) for name, w in zip(names, weights)}, ratios_only=True)
 
 
 def multislerp(hand):
     names = hand.models(2, 4)
     weights = hand.rng.choice([hand.shares(len(names)), hand.free(len(names))])
     return Recipe("", "multislerp", weighted(names, weights), hand.rng.choice([None, hand.base]),
-                  shares={name: w / sum(weights) for name, w in zip(names, weights)})
+                  shares={name: w / sum(weights) for name, w in zip(names, weights)}, ratios_only=True)
 
 
 def plain(method, least, most, base=False, parameters=lambda hand: {}):
@@ -441,7 +440,8 @@ METHODS = {
 }
 
 FORM_DRAWS = {
-    "linear:pool": linear_pool, "task_arithmetic:pool": task_pool, "linear:gradient": linear_gradient, "linear:filters": linear_filters, "linear:restacked": restacked,
+    "linear:gradient": linear_gradient, "linear:filters": linear_filters, "linear:restacked": restacked,
+    "linear:pool": linear_pool, "task_arithmetic:pool": task_pool,
     "task_arithmetic:gradient": task_gradient, "ties:gradient": ties_gradient, "slerp:curves": slerp_curves,
     "passthrough:stack": stack, "passthrough:exchange": exchange,
 }

@@ -20,6 +20,7 @@ import argparse
 import hashlib
 import json
 import platform
+import subprocess
 import sys
 import tempfile
 import time
@@ -39,6 +40,7 @@ VERDICTS = ("copy", "reformatted-copy", "exact-merge", "merge-with-changes", "la
 TRACKS = ("recipes", "after", "innocents", "edits")
 COPIES = ("copy", "reformatted-copy", "obfuscated-copy")
 NAMES_PARENTS = (*MERGES, *COPIES, "edit")
+SAME_FORMULA = {"weighted_sum": "linear", "add_difference": "task_arithmetic"}
 WEIGHT_SCALE = 0.05  # an error of this size scores nothing
 EQUAL = 0.9999       # share of bit-equal elements that counts as a replay
 
@@ -116,8 +118,8 @@ def weight_error(named, truth):
 
 
 def method_is_right(answer, truth, equal):
-    """By name; or by bytes, if a description no more detailed than the truth gives them."""
-    if answer.get("method") == truth["method"]:
+    """By name or formula; or by bytes, if a description no more detailed than the truth gives them."""
+    if answer.get("method") in (truth["method"], SAME_FORMULA.get(truth["method"])):
         return True
     return equal >= EQUAL and (truth.get("varies") or answer.get("varies") is False)
 
@@ -132,12 +134,15 @@ def bit_share(question, truth, replayed):
 # ---- all answers ----
 
 
-def ask(tool_name, tool, folder, truth):
-    question = Question.load(folder)
+def ask(tool_name, tool, asked, number, truth):
+    question = Question.load(asked.cases / "cases" / number)
     with tempfile.TemporaryDirectory() as scratch:
         scratch = Path(scratch)
         began = time.monotonic()
-        answer = tool.ask(question, scratch)
+        try:
+            answer = tool.ask(question, scratch)
+        except subprocess.TimeoutExpired as late:
+            answer = {"kind": "undetermined", "failure": f"no answer after {late.timeout} s"}
         seconds = time.monotonic() - began
         if answer.get("kind") not in VERDICTS:
             answer = {"kind": "undetermined", "failure": f"kind {answer.get('kind')!r} is no verdict"}
@@ -145,14 +150,15 @@ def ask(tool_name, tool, folder, truth):
         if not replayed and truth["guilty"] and hasattr(tool, "replay"):
             replayed = tool.replay(question, answer, scratch)
         truth = truth | {"base": question.base and Path(question.base).name}
-        return judge(folder.name, tool_name, question, answer, truth, seconds, replayed and Path(replayed))
+        return judge(number, tool_name, question, answer, truth, seconds, replayed and Path(replayed))
 
 
 def open_answers(path, cases):
     text = path.read_bytes()
     sealed, found = json.loads((cases / "set.json").read_text())["answers_sha256"], hashlib.sha256(text).hexdigest()
     if sealed != found:
-        raise Refused(f"{path}: SHA-256 {found}, but {cases / 'set.json'} was sealed with {sealed}; these are not its answers")
+        raise Refused(f"{path}: SHA-256 {found}, but {cases / 'set.json'} was sealed with {sealed}; "
+                      "these are not its answers")
     return json.loads(text)
 
 
@@ -214,7 +220,8 @@ def accusations(scores, truths, most=10):
         if s.accused:
             left[s.tool] += 1
             if left[s.tool] <= most:
-                rows.append([s.tool, s.case, truths[s.case]["seed"], truths[s.case]["kind"], s.kind, s.accused])
+                truth = truths[s.case]
+                rows.append([s.tool, s.case, truth["seed"], truth["kind"], s.kind, s.accused])
     more = "".join(f"\n\n{tool}: {count - most} more." for tool, count in left.items() if count > most)
     return table(["tool", "case", "seed", "truth", "verdict", "accused"], rows) + more if rows else "None."
 
@@ -245,7 +252,8 @@ A case gives at most 1 point, an abstention 0, a false accusation −10; what th
 
 def confusion_page(asked, sealed, scores, truths, tools):
     ours = [tool for tool in tools if tool.split("-")[0] == "hieron"]
-    matrices = "\n\n".join(f"## {tool}: truth × verdict\n\n{confusion(scores, truths, tool)}" for tool in ours or tools)
+    matrices = "\n\n".join(f"## {tool}: truth × verdict\n\n{confusion(scores, truths, tool)}"
+                           for tool in ours or tools)
     words = " ".join(f"--baseline {name}" for name in asked.baseline) + (" --modeldna" if asked.modeldna else "")
     return CONFUSION.format(
         make=sealed["command"], score=f"bench/forensics/score.py CASES/answers.json CASES --tool hieron=HIERON {words} "
@@ -274,6 +282,7 @@ def arguments():
     parser.add_argument("--json", type=Path, help="every score, for programs")
     parser.add_argument("--confusion", type=Path, help="write the tables as Markdown")
     parser.add_argument("--jobs", type=int, default=1, help="cases at a time; seconds mean little above 1")
+    parser.add_argument("--timeout", type=float, default=600, help="seconds that a program has for a case")
     parser.add_argument("--verbose", action="store_true", help="a line a case")
     asked = parser.parse_args()
     if not (asked.tool or asked.baseline or asked.modeldna):
@@ -282,7 +291,8 @@ def arguments():
 
 
 def chosen_tools(asked):
-    tools = dict(open_tool(word) for word in asked.tool) | {name: BASELINES[name]() for name in asked.baseline}
+    tools = dict(open_tool(word, asked.timeout) for word in asked.tool)
+    tools |= {name: BASELINES[name]() for name in asked.baseline}
     if asked.modeldna:
         try:
             tools["modeldna"] = ModelDna()
@@ -298,7 +308,7 @@ def main():
     tools, scores = chosen_tools(asked), []
     for name, tool in tools.items():
         with ThreadPoolExecutor(asked.jobs) as pool:
-            for score in pool.map(lambda n, name=name, tool=tool: ask(name, tool, asked.cases / "cases" / n, truths[n]), truths):
+            for score in pool.map(lambda n, name=name, tool=tool: ask(name, tool, asked, n, truths[n]), truths):
                 scores.append(score)
                 if asked.verbose:
                     show(score, truths[score.case])
@@ -306,7 +316,8 @@ def main():
           f"False accusations:\n\n{accusations(scores, truths)}")
     if asked.json:
         results = [asdict(s) | {"truth": truths[s.case]} for s in scores]
-        asked.json.write_text(json.dumps({"seed": sealed["seed"], "machine": machine(), "scores": results}, indent=1) + "\n")
+        page = {"seed": sealed["seed"], "machine": machine(), "scores": results}
+        asked.json.write_text(json.dumps(page, indent=1) + "\n")
     if asked.confusion:
         asked.confusion.write_text(confusion_page(asked, sealed, scores, truths, tools))
     return int(any(s.accused for s in scores if s.tool.split("-")[0] == "hieron"))

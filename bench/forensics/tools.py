@@ -54,15 +54,16 @@ class Question:
 
 
 class Hieron:
-    def __init__(self, program):
-        self.program = Path(program).resolve()
+    def __init__(self, program, timeout):
+        self.program, self.timeout = Path(program).resolve(), timeout
         said = subprocess.run([self.program, "audit", "--help"], capture_output=True, text=True, check=True).stdout
         self.takes_pool = "--pool" in said
 
     def ask(self, question, scratch):
         """Runs in the case's folder, so that references come back as they stand in case.json."""
         report = scratch / "report.json"
-        command = [self.program, "audit", question.suspect, "--quiet", "--json", report, "--recipe", scratch / "found.yml"]
+        command = [self.program, "audit", question.suspect, "--quiet", "--json", report,
+                   "--recipe", scratch / "found.yml"]
         if question.pool and self.takes_pool:
             listed = scratch / "pool.txt"
             listed.write_text("".join(f"{question.path(c)}\n" for c in question.candidates))
@@ -71,23 +72,22 @@ class Hieron:
             command += [word for c in question.candidates for word in ("--parent", c)]
         command += ["--base", question.base] if question.base else []
         command += [word for c in question.controls for word in ("--control", c)]
-        done = subprocess.run(command, cwd=question.folder, capture_output=True, text=True)
+        done = subprocess.run(command, cwd=question.folder, capture_output=True, text=True, timeout=self.timeout)
         if done.returncode:
             return {"kind": "undetermined", "failure": done.stderr.strip() or f"exit status {done.returncode}"}
         return self.read(json.loads(report.read_text()))
 
     def read(self, report):
         kind, recipe, edit = report["verdict"]["kind"], report["recipe"], report["edit"]
-        answer = {"kind": kind, "parents": dict.fromkeys(report["verdict"]["of"]), "sentence": report["verdict"]["sentence"]}
+        answer = {"kind": kind, "parents": dict.fromkeys(report["verdict"]["of"])}
         if edit and kind == "edit":
-            answer |= {"method": edit["kind"], "parents": {edit["of"]: None}, "rank": edit["rank"], "strength": edit["strength"]}
+            answer |= {"method": edit["kind"], "parents": {edit["of"]: None}, "rank": edit["rank"],
+                       "strength": edit["strength"]}
         elif recipe:
-            answer |= {"method": recipe["method"], "varies": recipe["varies"] != "global", "parents": self.parents(recipe),
-                       "arithmetic": recipe["arithmetic"], "seed": recipe["seed"], "claimed_share":
-                       report["replay"] and report["replay"]["share"]}
+            answer |= {"method": recipe["method"], "varies": recipe["varies"] != "global",
+                       "parents": self.parents(recipe)}
         if report["after_merge"]:
             answer["changed"] = report["after_merge"]["changed"]
-            answer["where"] = report["after_merge"]["where"]
         return answer
 
     def parents(self, recipe):
@@ -115,8 +115,8 @@ class Hieron:
         """What its recipe gives when it is run. Not part of the time that is measured."""
         if not (scratch / "found.yml").exists():
             return None
-        done = subprocess.run([self.program, "merge", scratch / "found.yml", scratch / "replayed", "--quiet"],
-                              cwd=question.folder, capture_output=True, text=True)
+        command = [self.program, "merge", scratch / "found.yml", scratch / "replayed", "--quiet"]
+        done = subprocess.run(command, cwd=question.folder, capture_output=True, text=True)
         return scratch / "replayed" if done.returncode == 0 else None
 
 
@@ -124,7 +124,7 @@ class Hieron:
 
 
 class Moments:
-    """Inner products of the suspect s and the candidates (the base last, if it is offered), over all matching tensors."""
+    """Inner products of the suspect s and the candidates, the base last if it is offered; over all matching tensors."""
 
     def __init__(self, question):
         self.refs = [*question.candidates, *([question.base] if question.base else [])]
@@ -162,9 +162,10 @@ class Moments:
 
 
 def blended_answer(moments, weights, scratch):
-    """A merge with these weights, as they are or to two or three decimals: whichever gives more of the suspect's bits."""
-    share, kept = max(((bit_share(moments, made), w) for w in (
-        weights, np.round(weights, 2), np.round(weights, 3)) for made in [moments.blend(w)]), key=lambda each: each[0])
+    """A merge with these weights, as found or to two or three decimals: whichever gives more of the suspect's bits."""
+    tried = [weights, np.round(weights, 2), np.round(weights, 3)]
+    shares = [bit_share(moments, moments.blend(w)) for w in tried]
+    share, kept = max(shares), tried[int(np.argmax(shares))]
     write(scratch / "blend", moments.blend(kept))
     return {"kind": "exact-merge" if share >= REPLAYED else "merge-with-changes", "method": "linear", "varies": False,
             "parents": {ref: float(w) for ref, w in zip(moments.refs, kept) if abs(w) >= NAMED},
@@ -181,7 +182,7 @@ def not_a_merge(moments):
 
 
 class LeastSquares:
-    """The public test: regress what the suspect changed on what the candidates changed, and quote cos·√N as sigmas."""
+    """The public test: the suspect's change regressed on the candidates' changes, and cos·√N quoted as sigmas."""
 
     def ask(self, question, scratch):
         moments = Moments(question)
@@ -195,11 +196,11 @@ class LeastSquares:
         weights = np.append(found, 1 - found.sum())
         if np.count_nonzero(np.abs(weights) >= NAMED) < 2:
             return not_a_merge(moments)
-        return blended_answer(moments, weights, scratch) | {"sigmas": sigmas.tolist()}
+        return blended_answer(moments, weights, scratch)
 
 
 class NonNegative:
-    """Non-negative least squares over all candidates and the base; a merge if two or more explain much more than one."""
+    """Non-negative least squares over candidates and base; a merge if two or more explain much more than one."""
 
     def ask(self, question, scratch):
         moments = Moments(question)
@@ -210,7 +211,7 @@ class NonNegative:
         explained = 1 - moments.squared_distance(weights) / single if single else 0
         if np.count_nonzero(weights >= NAMED) < 2 or explained < EXPLAINED:
             return not_a_merge(moments)
-        return blended_answer(moments, weights, scratch) | {"explained": explained}
+        return blended_answer(moments, weights, scratch)
 
 
 def nnls(gram, along):
@@ -249,7 +250,8 @@ class ModelDna:
         refs = [*question.candidates, *([question.base] if question.base else [])]
         paths = {str(question.path(ref)): ref for ref in refs}
         try:
-            found = self.decompose(str(question.path(question.suspect)), [str(question.path(c)) for c in question.candidates],
+            found = self.decompose(str(question.path(question.suspect)),
+                                   [str(question.path(c)) for c in question.candidates],
                                    base=question.base and str(question.path(question.base)), mode="full")
         except Exception as failure:  # noqa: BLE001  whatever another's program raises is an abstention
             return {"kind": "undetermined", "failure": f"{type(failure).__name__}: {failure}"}
@@ -275,12 +277,13 @@ class ModelDna:
 class Command:
     """COMMAND CASE.JSON ANSWER.JSON"""
 
-    def __init__(self, command):
-        self.command = shlex.split(command)
+    def __init__(self, command, timeout):
+        self.command, self.timeout = shlex.split(command), timeout
 
     def ask(self, question, scratch):
         answer = scratch / "answer.json"
-        done = subprocess.run([*self.command, question.folder / "case.json", answer], capture_output=True, text=True)
+        command = [*self.command, question.folder / "case.json", answer]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=self.timeout)
         if done.returncode or not answer.exists():
             return {"kind": "undetermined", "failure": done.stderr.strip()[-500:]}
         return json.loads(answer.read_text())
@@ -289,9 +292,9 @@ class Command:
 BASELINES = {"lstsq": LeastSquares, "nnls": NonNegative}
 
 
-def open_tool(word):
+def open_tool(word, timeout):
     """NAME=COMMAND; hieron=PROGRAM is spoken to in its own language."""
     name, _, command = word.partition("=")
     if not command:
         raise Refused(f"--tool {word}: give NAME=COMMAND, or hieron=PROGRAM")
-    return name, Hieron(command) if name.split("-")[0] == "hieron" else Command(command)
+    return name, (Hieron if name.split("-")[0] == "hieron" else Command)(command, timeout)
