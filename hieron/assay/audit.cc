@@ -101,6 +101,14 @@ bool apart_from_ends(const GroupedFit& grouped) {
          });
 }
 
+// One end with all the weight, in every group: nearness to it, whatever the other end is.
+bool names_one_end(const CandidateRecipe& recipe) {
+  return std::ranges::all_of(recipe.groups, [](const auto& group) {
+    const auto& weights = group.second.weights;
+    return weights.size() == 2 && (weights[0] == 0 || weights[1] == 0);
+  });
+}
+
 class Auditor {
  public:
   Auditor(const AuditInput& input, const AuditOptions& options)
@@ -439,6 +447,7 @@ class Auditor {
                                   pair.varies, true, options_.walk.threads);
         if (once && (!recipe || once->equal >= recipe->equal)) recipe = std::move(once);
       }
+      if (recipe && names_one_end(*recipe)) recipe.reset();
     }
     if (recipe) {
       direction_ = check_direction(guard, recipe->share());
@@ -665,7 +674,8 @@ class Auditor {
     models.insert(models.end(), input_.parents.begin(), input_.parents.end());
     if (input_.base) models.push_back(input_.base);
     models.insert(models.end(), input_.controls.begin(), input_.controls.end());
-    return {alignment_, std::move(models), roles_, cast_.references(), cast_.base, options_.walk};
+    return {alignment_,    std::move(models), roles_, cast_.references(), cast_.base,
+            options_.walk, options_.all_seeds};
   }
 
   // --- whole layers in another order ---

@@ -32,7 +32,7 @@ constexpr const char* kExample =
     "  hieron audit suspect --parent fine-tune --base base --expect exact-merge,merge-with-changes";
 
 struct Asked {
-  std::string suspect, base, sample = "auto", expect, html, recipe;
+  std::string suspect, base, sample = "auto", expect, html, recipe, seeds = "popular";
   std::vector<std::string> parents, controls;
 };
 
@@ -151,6 +151,11 @@ Outcome run_audit(const Asked& asked, const Context& context) {
   HIERON_TRY(const std::vector<VerdictKind> expected, parse_expected(asked.expect));
   AuditOptions options;
   HIERON_TRY(options.sample_bytes, parse_sample(asked.sample));
+  if (asked.seeds != "popular" && asked.seeds != "full") {
+    return usage_error(
+        fmt::format("--seed-search: \"{}\" is neither popular nor full.", printable(asked.seeds)));
+  }
+  options.all_seeds = asked.seeds == "full";
   if (asked.parents.empty()) {
     return usage_error(
         "audit needs at least one --parent: the model the suspect may have been made of.");
@@ -197,6 +202,8 @@ void add_audit(CLI::App& app, Context& context) {
       ->allow_extra_args(false);
   command->add_option("--sample", asked->sample,
                       "auto (local files: everything), full, or bytes per tensor and model");
+  command->add_option("--seed-search", asked->seeds,
+                      "of random masks: popular seeds, or full (all 2^32; minutes)");
   command->add_option("--expect", asked->expect, "verdicts, comma-separated: exit 1 on any other");
   command->add_option("--html", asked->html, "write the report as one self-contained page");
   command->add_option("--recipe", asked->recipe, "write the recipe found, as mergekit YAML");

@@ -19,6 +19,7 @@ struct Candidates {
   std::vector<size_t> candidates;  // may be inputs, the base among them
   std::optional<size_t> base;
   WalkOptions walk;
+  bool all_seeds = false;  // look for random masks under all 2^32 seeds of torch
 };
 
 }  // namespace hieron

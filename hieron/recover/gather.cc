@@ -36,6 +36,11 @@ class Gatherer {
   Result<Evidence> run() {
     evidence_.candidates = given_.candidates;
     evidence_.base = given_.base;
+    evidence_.seeds.all = given_.all_seeds;
+    evidence_.seeds.threads = given_.walk.threads;
+    evidence_.seeds.go_on = [cancel = given_.walk.cancel](const SeedSearch&) {
+      return !cancel || !*cancel;
+    };
     fit_tensors();
     classify();
     choose_used();
