@@ -214,7 +214,7 @@ def task_arithmetic(hand):
 def passthrough(hand):
     (name,) = hand.models(1, 1)
     scale = hand.rng.choice([hand.decimal(0.3, 0.95), hand.decimal(1.05, 1.5), 0.7071])
-    return Recipe("", "passthrough", [(name, {"scale": scale})], shares={name: scale})
+    return Recipe("", "passthrough", [(name, {"scale": scale})], shares={name: scale}, verdicts=("edit", "exact-merge"))
 
 
 # ---- methods with an angle, a mean, or nothing to choose ----

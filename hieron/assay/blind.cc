@@ -32,7 +32,7 @@ bool varies(const Hypothesis& hypothesis) {
                              [&](const HypothesisInput& input) { return any(input.parameters); });
 }
 
-FoundRecipe describe(const Candidates& given, const Tried& best, std::span<const Tried> equivalents,
+FoundRecipe describe(const Candidates& given, const Tried& best, std::span<const Tried> others,
                      std::string_view experts) {
   const auto yaml_of = [&](const Tried& tried) {
     Rendering rendering = tried.rendering;
@@ -74,8 +74,9 @@ FoundRecipe describe(const Candidates& given, const Tried& best, std::span<const
     if (model.weight) model.effective = found.normalize ? *model.weight / sum : *model.weight;
   }
   found.yaml = yaml_of(best);
-  for (const Tried& other : equivalents) {
+  for (const Tried& other : others) {
     if (found.equivalent.size() == kShownEquivalents) break;
+    if (other.score.share() < best.score.share()) continue;
     std::string yaml = yaml_of(other);
     if (yaml != found.yaml) found.equivalent.push_back(std::move(yaml));
   }
@@ -141,10 +142,10 @@ Result<std::optional<BlindFinding>> find_blind(const Candidates& given, const Sa
   const Trial trial(given, *evidence);
   std::optional<BlindFinding> found;
   std::vector<const Tried*> rivals{&best};
-  for (const Tried& other : recovery.equivalents) {
-    if (rivals.size() < kReplayed && other.hypothesis.method != rivals.back()->hypothesis.method) {
-      rivals.push_back(&other);
-    }
+  for (const Tried& other : recovery.others) {
+    const bool new_kind = other.hypothesis.method != rivals.back()->hypothesis.method ||
+                          other.score.share() < rivals.back()->score.share();
+    if (rivals.size() < kReplayed && new_kind) rivals.push_back(&other);
   }
   // What the probes cannot tell apart the whole model may.
   for (const Tried* tried : rivals) {
@@ -156,7 +157,7 @@ Result<std::optional<BlindFinding>> find_blind(const Candidates& given, const Sa
     if (found && whole.total.equal <= found->whole.total.equal) continue;
     found = BlindFinding{.best = *tried,
                          .holds = recovery.holds,
-                         .recipe = describe(given, *tried, recovery.equivalents, experts),
+                         .recipe = describe(given, *tried, recovery.others, experts),
                          .whole = std::move(whole),
                          .controls = {},
                          .reversed = {}};

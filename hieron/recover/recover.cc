@@ -138,8 +138,8 @@ Recovery recover_recipe(const Candidates& given, const Evidence& evidence,
     recovery.best = tried.front();
     recovery.holds = share >= kHolds && tried.front().score.telling >= kLeastTelling;
     if (!recovery.holds) continue;
-    std::erase_if(tried, [&](const Tried& t) { return t.score.share() < share; });
-    recovery.equivalents.assign(tried.begin() + 1, tried.end());
+    std::erase_if(tried, [](const Tried& t) { return t.score.share() < kHolds; });
+    recovery.others.assign(tried.begin() + 1, tried.end());
     break;
   }
   return recovery;

@@ -17,10 +17,10 @@
 namespace hieron {
 
 struct Recovery {
-  std::optional<Tried> best;       // the best recipe found, whether it holds or not
-  bool holds = false;              // it reproduces the probes
-  std::vector<Tried> equivalents;  // others that reproduce as much
-  size_t tried = 0;                // hypotheses
+  std::optional<Tried> best;  // the best recipe found, whether it holds or not
+  bool holds = false;         // it reproduces the probes
+  std::vector<Tried> others;  // that hold too, best first
+  size_t tried = 0;           // hypotheses
 };
 
 // `methods`: the names of those that may have been used; none: all.
