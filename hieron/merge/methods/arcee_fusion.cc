@@ -12,12 +12,15 @@
 #include <bit>
 #include <cmath>
 #include <optional>
+#include <span>
 
 #include "hieron/kernels/decode.h"
 #include "hieron/kernels/isa.h"
 #include "hieron/kernels/lanes.h"
 #include "hieron/kernels/softmax_divergence.h"
+#include "hieron/merge/methods/input_choices.h"
 #include "hieron/merge/methods/magnitude_order.h"
+#include "hieron/merge/methods/probe_run.h"
 #include "hieron/merge/methods/table.h"
 #include "hieron/walk/walk.h"
 
@@ -189,6 +192,38 @@ class ArceeFusion final : public Method {
   }
   std::unique_ptr<TensorWork> start(const TensorTask& task) const override {
     return std::make_unique<ArceeFusionWork>(task);
+  }
+
+  // Any base and model between which the suspect chooses, element by element.
+  std::vector<Hypothesis> recover(const Evidence& seen) const override {
+    const WholeTensor& tensor = *seen.probes.front();
+    std::vector<Hypothesis> found;
+    for (const size_t base : seen.possible_bases()) {
+      const std::vector<float> origin = as_suspect(tensor, base);
+      for (const size_t model : seen.candidates) {
+        if (model == base || !chooses(tensor, origin, as_suspect(tensor, model))) continue;
+        Hypothesis hypothesis = plain_hypothesis(describe().name, std::array{model}, base);
+        if (promising(seen, hypothesis)) found.push_back(std::move(hypothesis));
+      }
+    }
+    return found;
+  }
+
+ private:
+  // The base, or the model; the model give or take the rounding of b + (x − b).
+  static bool chooses(const WholeTensor& tensor, std::span<const float> base,
+                      std::span<const float> model) {
+    const std::vector<float>& suspect = tensor.values[0];
+    const float noise = rounding_noise(tensor.dtype);
+    size_t neither = 0, taken = 0, allowed = suspect.size() / 100;
+    for (size_t i = 0; i < suspect.size() && neither <= allowed; ++i) {
+      const float size = std::max(std::abs(base[i]), std::abs(model[i]));
+      const bool is_base = suspect[i] == base[i];
+      const bool is_model = std::abs(suspect[i] - model[i]) <= noise * size;
+      neither += !is_base && !is_model;
+      taken += is_model && !is_base;
+    }
+    return neither <= allowed && taken > 0;
   }
 };
 

@@ -13,6 +13,10 @@
 #include <cmath>
 
 #include "hieron/merge/methods/gram.h"
+#include "hieron/merge/methods/input_choices.h"
+#include "hieron/merge/methods/probe_run.h"
+#include "hieron/merge/methods/recover_angles.h"
+#include "hieron/merge/methods/round_weights.h"
 #include "hieron/merge/methods/table.h"
 
 namespace hieron {
@@ -146,7 +150,41 @@ class GeometricMedian final : public Method {
         });
   }
 
+  // λ_k are as w_k/‖x_k − out‖, and out is the suspect.
+  std::vector<Hypothesis> recover(const Evidence& seen) const override {
+    const std::vector<size_t> models = used_beside(seen, std::nullopt);
+    if (seen.fit_class == FitClass::kOther || models.size() < 2 || models.size() > kMostModels) {
+      return {};
+    }
+    const LengthOf distance = [](const WholeTensor& tensor, size_t m) {
+      return length(tensor, m, size_t{0});
+    };
+    const std::vector<double> shares = shares_of_lengths(seen, models, std::nullopt, distance);
+    if (shares.empty() || std::ranges::min(shares) <= 0) return {};
+    Hypothesis fitted = plain_hypothesis(describe().name, models);
+    for (size_t k = 0; k < models.size(); ++k) {
+      fitted.inputs[k].parameters = {{"weight", shares[k]}};
+    }
+    if (!explains(seen, fitted)) return {};
+    std::vector<Hypothesis> found;
+    if (std::ranges::max(shares) - std::ranges::min(shares) <= kEqual) {
+      found.push_back(plain_hypothesis(describe().name, models));
+    }
+    for (const RoundWeights& weights : round_ratios(shares, kTolerance, kMostWeights)) {
+      Hypothesis hypothesis = plain_hypothesis(describe().name, models);
+      for (size_t k = 0; k < models.size(); ++k) {
+        hypothesis.inputs[k].parameters = {{"weight", weights.weights[k]}};
+      }
+      hypothesis.complexity = weights.complexity;
+      found.push_back(std::move(hypothesis));
+    }
+    return found;
+  }
+
  private:
+  static constexpr size_t kMostModels = 8, kMostWeights = 60;
+  static constexpr double kEqual = 0.02, kTolerance = 2e-3;  // distances include s's rounding
+
   static Numbers weights_of(const TensorTask& task) {
     Numbers weights;
     for (const ParameterMap& model : task.parameters->per_model) {

@@ -15,6 +15,9 @@
 
 #include "hieron/core/elementary.h"
 #include "hieron/merge/methods/gram.h"
+#include "hieron/merge/methods/input_choices.h"
+#include "hieron/merge/methods/probe_run.h"
+#include "hieron/merge/methods/recover_angles.h"
 #include "hieron/merge/methods/table.h"
 
 namespace hieron {
@@ -139,6 +142,35 @@ class Karcher final : public Method {
     return weigh_whole(task, Gather::kInnerProducts,
                        [steps, tol](const PairFigures& pairs) { return weigh(pairs, steps, tol); });
   }
+
+  // Nearly equal shares of the unit tensors. The steps end by themselves, unless there are few.
+  std::vector<Hypothesis> recover(const Evidence& seen) const override {
+    const std::vector<size_t> models = used_beside(seen, std::nullopt);
+    if (seen.fit_class == FitClass::kOther || models.size() < 2 || models.size() > kMostModels) {
+      return {};
+    }
+    const LengthOf length_of = [](const WholeTensor& tensor, size_t m) {
+      return length(tensor, m, std::nullopt);
+    };
+    const std::vector<double> shares = shares_of_lengths(seen, models, std::nullopt, length_of);
+    const double equal = 1 / static_cast<double>(models.size());
+    const auto near = [&](double share) { return std::abs(share - equal) <= kUnequal * equal; };
+    if (shares.empty() || !std::ranges::all_of(shares, near)) return {};
+    std::vector<Hypothesis> found;
+    Hypothesis hypothesis = plain_hypothesis(describe().name, models);
+    if (!explains(seen, hypothesis)) return {};
+    add_orders(seen, hypothesis, kOrdered, found);
+    for (const double steps : {0.0, 1.0, 2.0, 3.0}) {
+      hypothesis.parameters = {{"max_iter", steps}};
+      hypothesis.complexity = 10;
+      found.push_back(hypothesis);
+    }
+    return found;
+  }
+
+ private:
+  static constexpr size_t kMostModels = 8, kOrdered = 5;  // models: 120 orders
+  static constexpr double kUnequal = 0.3;
 };
 
 }  // namespace

@@ -8,10 +8,14 @@
 // every other. Where 1 + (n−1)·c < 1e-6 the differences cancel, and the base is kept. (mergekit
 // divides by at least 1e-6 instead of ‖d_i‖·‖d_j‖, which draws small tensors towards the base.)
 // Trace: differences from the base in one ratio to their mean, another for each tensor.
+#include <algorithm>
 #include <array>
 #include <cmath>
+#include <set>
 
 #include "hieron/merge/methods/gram.h"
+#include "hieron/merge/methods/input_choices.h"
+#include "hieron/merge/methods/probe_run.h"
 #include "hieron/merge/methods/table.h"
 
 namespace hieron {
@@ -57,6 +61,38 @@ class ModelStock final : public Method {
     const auto by_agreement = [](const PairFigures& pairs) -> Weights { return weigh(pairs); };
     const bool rows = value_of(task.parameters->global, "filter_wise", 0) != 0;
     return (rows ? weigh_rows : weigh_whole)(task, Gather::kInnerProducts, by_agreement, task.base);
+  }
+
+  // No parameter to find, but whose models, in which order: the used ones, or where rows hide them
+  // the heaviest few.
+  std::vector<Hypothesis> recover(const Evidence& seen) const override {
+    std::vector<Hypothesis> found;
+    for (const size_t base : seen.possible_bases()) {
+      std::vector<size_t> models = heaviest_beside(seen, base, kHeaviest);
+      std::set<std::vector<size_t>> choices{used_beside(seen, base)};
+      for (; models.size() >= 2; models.pop_back()) {
+        std::vector<size_t> some = models;
+        std::ranges::sort(some);
+        choices.insert(std::move(some));
+      }
+      for (const bool rows : {false, true}) {
+        for (const std::vector<size_t>& some : choices) add(seen, base, some, rows, found);
+      }
+    }
+    return found;
+  }
+
+ private:
+  static constexpr size_t kHeaviest = 6, kOrdered = 5;  // models: 120 orders
+  static constexpr size_t kMost = 300;
+
+  void add(const Evidence& seen, size_t base, const std::vector<size_t>& models, bool rows,
+           std::vector<Hypothesis>& found) const {
+    if (models.size() < 2 || found.size() >= kMost) return;
+    Hypothesis hypothesis = plain_hypothesis(describe().name, models, base);
+    if (rows) hypothesis.parameters = {{"filter_wise", 1.0}};
+    hypothesis.complexity = rows ? 1 : 0;
+    if (promising(seen, hypothesis)) add_orders(seen, hypothesis, kOrdered, found);
   }
 };
 

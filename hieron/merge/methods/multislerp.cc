@@ -15,6 +15,10 @@
 #include <cmath>
 
 #include "hieron/merge/methods/gram.h"
+#include "hieron/merge/methods/input_choices.h"
+#include "hieron/merge/methods/probe_run.h"
+#include "hieron/merge/methods/recover_angles.h"
+#include "hieron/merge/methods/round_weights.h"
 #include "hieron/merge/methods/table.h"
 
 namespace hieron {
@@ -124,6 +128,85 @@ class MultiSlerp final : public Method {
     return weigh_whole(
         task, Gather::kInnerProducts,
         [weights, eps](const PairFigures& pairs) { return weigh(pairs, weights, eps); }, task.base);
+  }
+
+  // A tensor's weights a_k are as ŵ_k/‖d_k‖; and ‖out − b‖ says how long Σ ŵ_k·‖d_k‖ was.
+  std::vector<Hypothesis> recover(const Evidence& seen) const override {
+    std::vector<Hypothesis> found;
+    if (seen.fit_class == FitClass::kOther) return found;
+    add(seen, used_beside(seen, std::nullopt), std::nullopt, found);
+    for (const size_t base : seen.possible_bases()) {
+      if (found.size() < kMost) add(seen, used_beside(seen, base), base, found);
+    }
+    return found;
+  }
+
+ private:
+  static constexpr size_t kMostModels = 8, kOrdered = 4;  // models: 24 orders
+  static constexpr size_t kMostWeights = 12, kMost = 400;
+  static constexpr double kNormalized = 1e-3;  // how well the sum of the weights is known
+
+  void add(const Evidence& seen, const std::vector<size_t>& models, std::optional<size_t> base,
+           std::vector<Hypothesis>& found) const {
+    if (models.size() < 2 || models.size() > kMostModels) return;
+    const LengthOf length_of = [&](const WholeTensor& tensor, size_t m) {
+      return length(tensor, m, base);
+    };
+    const std::vector<double> shares = shares_of_lengths(seen, models, base, length_of);
+    if (shares.empty()) return;
+    const double tolerance = weight_tolerance(seen.fit_class);
+    const double sum = sum_of_weights(seen, models, shares, base);
+    std::vector<double> free = shares;
+    for (double& w : free) w *= sum;
+    const ParameterValues as_they_are{{"normalize_weights", 0.0}};
+    if (!explains(seen, with_weights(models, base, free, as_they_are))) return;
+    if (std::abs(sum - 1) <= std::max(kNormalized, tolerance)) {
+      auto weights = round_weights(shares, tolerance, kMostWeights);
+      for (RoundWeights& w : round_ratios(shares, ratio_tolerance(seen.fit_class), kMostWeights)) {
+        weights.push_back(std::move(w));
+      }
+      add_weights(seen, models, base, weights, {}, found);
+    } else {
+      add_weights(seen, models, base, round_weights(free, tolerance, kMostWeights), as_they_are,
+                  found);
+    }
+  }
+
+  // Orders of the simplest only: 24 of each are many.
+  void add_weights(const Evidence& seen, const std::vector<size_t>& models,
+                   std::optional<size_t> base, std::span<const RoundWeights> list,
+                   const ParameterValues& form, std::vector<Hypothesis>& found) const {
+    size_t ordered = 0;
+    for (const RoundWeights& weights : list) {
+      Hypothesis hypothesis = with_weights(models, base, weights.weights, form);
+      hypothesis.complexity = weights.complexity + (form.empty() ? 0 : 1);
+      add_orders(seen, hypothesis, ordered++ < 2 ? kOrdered : 1, found);
+    }
+  }
+
+  Hypothesis with_weights(const std::vector<size_t>& models, std::optional<size_t> base,
+                          std::span<const double> weights, const ParameterValues& form) const {
+    Hypothesis hypothesis = plain_hypothesis(describe().name, models, base);
+    for (size_t k = 0; k < models.size(); ++k) {
+      hypothesis.inputs[k].parameters = {{"weight", weights[k]}};
+    }
+    hypothesis.parameters = form;
+    return hypothesis;
+  }
+
+  // ‖Σ a_k·d_k‖ / Σ ŵ_k·‖d_k‖, of the largest probe that has weights.
+  static double sum_of_weights(const Evidence& seen, const std::vector<size_t>& models,
+                               std::span<const double> shares, std::optional<size_t> base) {
+    for (auto probe = seen.probes.rbegin(); probe != seen.probes.rend(); ++probe) {
+      const std::vector<double> weights = weights_in(**probe, models, base);
+      if (weights.empty()) continue;
+      double mean = 0;
+      for (size_t k = 0; k < models.size(); ++k) {
+        mean += shares[k] * length(**probe, models[k], base);
+      }
+      if (mean > 0) return length(**probe, models, weights, base) / mean;
+    }
+    return 1;
   }
 };
 

@@ -6,15 +6,23 @@
 //
 // mergekit takes |x − b| for 1e-6 where it is less; here it is what it is.
 // Trace: elements equal to the model, or at the distance t from the base.
+#include <fmt/format.h>
+
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cmath>
+#include <cstdlib>
 #include <limits>
 
+#include "hieron/fit/depth.h"
+#include "hieron/fit/interval.h"
 #include "hieron/kernels/decode.h"
 #include "hieron/kernels/isa.h"
 #include "hieron/kernels/lanes.h"
 #include "hieron/kernels/tracked_sum.h"
+#include "hieron/merge/methods/input_choices.h"
+#include "hieron/merge/methods/probe_run.h"
 #include "hieron/merge/methods/table.h"
 
 namespace hieron {
@@ -94,8 +102,90 @@ class Nearswap final : public Method {
     if (value_of(task.parameters->global, "t", 0) >= 0) return std::nullopt;
     return "t is negative; give the distance that a weight may move";
   }
+
+  // Any base and model such that the suspect lies between them, at one distance from the base where
+  // it is not the model.
+  std::vector<Hypothesis> recover(const Evidence& seen) const override {
+    const WholeTensor& tensor = *seen.probes.back();  // the largest
+    std::vector<Hypothesis> found;
+    for (const size_t base : seen.possible_bases()) {
+      for (const size_t model : seen.candidates) {
+        if (model == base || found.size() >= kMost) continue;
+        const std::vector<AlphaInterval> moved = distances(tensor, base, model);
+        if (moved.size() < kLeastMoved) continue;
+        for (const double t : written_near(depth(moved, 0), tensor.dtype)) {
+          Hypothesis hypothesis = plain_hypothesis(describe().name, std::array{model}, base);
+          hypothesis.parameters = {{"t", t}};
+          hypothesis.complexity = 10 * significant_digits(t);
+          if (promising(seen, hypothesis)) found.push_back(std::move(hypothesis));
+        }
+      }
+    }
+    return found;
+  }
+
   std::unique_ptr<TensorWork> start(const TensorTask& task) const override {
     return std::make_unique<NearswapWork>(task);
+  }
+
+ private:
+  static constexpr size_t kLeastMoved = 50, kMost = 200;
+  static constexpr int kMostDigits = 3;
+
+  // What each element that was neither kept nor swapped says of t; empty unless nearly all elements
+  // lie between the two.
+  static std::vector<AlphaInterval> distances(const WholeTensor& tensor, size_t base,
+                                              size_t model) {
+    const std::vector<float> b = as_suspect(tensor, base), x = as_suspect(tensor, model);
+    const std::vector<double> s(tensor.values[0].begin(), tensor.values[0].end());
+    std::vector<CellEnds> cells(s.size());
+    cell_ends(tensor.dtype, s, cells);
+    std::vector<AlphaInterval> moved;
+    size_t outside = 0;
+    const size_t allowed = s.size() / 100;
+    for (size_t i = 0; i < s.size() && outside <= allowed; ++i) {
+      const double origin = static_cast<double>(b[i]), far = static_cast<double>(x[i]);
+      if (s[i] == far || origin == far) {
+        outside += origin == far && s[i] != far;
+        continue;
+      }
+      const double sign = far > origin ? 1 : -1;
+      const double low = sign * ((sign > 0 ? cells[i].low : cells[i].high) - origin);
+      const double high = sign * ((sign > 0 ? cells[i].high : cells[i].low) - origin);
+      outside += high < 0 || low > std::fabs(far - origin);
+      moved.push_back({low, high, kLeastLeverage});
+    }
+    if (outside > allowed) moved.clear();
+    return moved;
+  }
+
+  // Numbers of one to three significant digits in and around the bounds; where every operation
+  // rounds, the distances are blurred by a unit in the last place of what is added.
+  static std::vector<double> written_near(const Depth& peak, DType dtype) {
+    const double middle = peak.alpha();
+    if (!(middle > 0)) return {};
+    const double blur = dtype == DType::kF32 ? 1e-5 : 0.02;
+    const double low = std::min(peak.low, middle * (1 - blur));
+    const double high = std::max(peak.high, middle * (1 + blur));
+    std::vector<double> found;
+    for (int digits = 1; digits <= kMostDigits; ++digits) {
+      const double unit = std::pow(10.0, std::floor(std::log10(middle)) - (digits - 1));
+      for (double n = std::ceil(low / unit); n * unit <= high; ++n) {
+        // Through text: 3·0.0001 is not 0.0003.
+        const double value =
+            std::strtod(fmt::format("{:.{}e}", n * unit, digits - 1).c_str(), nullptr);
+        if (std::ranges::find(found, value) == found.end()) found.push_back(value);
+      }
+    }
+    return found;
+  }
+
+  static int significant_digits(double t) {
+    for (int digits = 1; digits < kMostDigits; ++digits) {
+      const std::string text = fmt::format("{:.{}e}", t, digits - 1);
+      if (std::strtod(text.c_str(), nullptr) == t) return digits;
+    }
+    return kMostDigits;
   }
 };
 

@@ -9,12 +9,18 @@
 // (nuslerp_row_wise, which in spite of its name takes the columns of a matrix) along the first.
 // mergekit takes weights that sum to zero for t = 1/2, and the angle to a zero tensor to be 90°.
 // Trace: as slerp's, a pair per tensor, row or column.
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <utility>
 
 #include "hieron/core/elementary.h"
 #include "hieron/merge/methods/gram.h"
+#include "hieron/merge/methods/input_choices.h"
+#include "hieron/merge/methods/parameter_curves.h"
+#include "hieron/merge/methods/probe_run.h"
+#include "hieron/merge/methods/recover_angles.h"
+#include "hieron/merge/methods/round_weights.h"
 #include "hieron/merge/methods/table.h"
 
 namespace hieron {
@@ -87,6 +93,124 @@ class NuSlerp final : public Method {
       return weigh_columns(task, std::move(by_angle), task.base);
     }
     return weigh_rows(task, Gather::kInnerProducts, std::move(by_angle), task.base);
+  }
+
+  // Two models, with or without a base: a t that the tensors' weights agree on, or their lines.
+  std::vector<Hypothesis> recover(const Evidence& seen) const override {
+    std::vector<Hypothesis> found;
+    if (seen.fit_class != FitClass::kOther) {
+      for (const Ends& ends : flat_ends(seen)) add_flat(seen, ends, found);
+    }
+    for (const Ends& ends : line_ends(seen)) add_lines(seen, ends, found);
+    return found;
+  }
+
+ private:
+  struct Ends {
+    size_t first, second;
+    std::optional<size_t> base;
+  };
+
+  static constexpr double kSpread = 10;  // of the tensors' t, in tolerances
+  static constexpr double kSomeAgree = 0.5, kAllAgree = 0.98;
+  static constexpr size_t kMostValues = 8, kMostBases = 8, kHeaviest = 3;
+  static constexpr int kVaries = 100;
+
+  // The used models; a base takes what they leave to one, which may be nothing.
+  static std::vector<Ends> flat_ends(const Evidence& seen) {
+    std::vector<Ends> found;
+    if (seen.used.size() == 2) {
+      const std::vector<size_t> pair = used_beside(seen, std::nullopt);
+      found.push_back({pair[0], pair[1], std::nullopt});
+    }
+    for (const size_t base : seen.possible_bases()) {
+      const std::vector<size_t> pair = used_beside(seen, base);
+      if (pair.size() == 2) found.push_back({pair[0], pair[1], base});
+      if (found.size() > kMostBases) break;
+    }
+    return found;
+  }
+
+  void add_flat(const Evidence& seen, const Ends& ends, std::vector<Hypothesis>& found) const {
+    const std::vector<TensorEstimate> places = places_on_arcs(seen, ends.first, ends.second);
+    if (places.empty()) return;
+    const double tolerance = weight_tolerance(seen.fit_class);
+    const Consensus all = consensus(places, kSpread * tolerance);
+    if (all.share >= kSomeAgree) add_constant(seen, ends, all.value, seen.fit_class, {}, found);
+    if (all.share >= kAllAgree) return;
+    const Agreement agreement = [&](const WholeTensor& tensor, double t) {
+      return elements_reproduced(tensor, between(ends, 1 - t, t, {}, 0));
+    };
+    const ParameterValue t = value_by_tensor(seen, places, tolerance, agreement);
+    ParameterValue rest = t;
+    rest.otherwise = opposite(t.otherwise);
+    for (auto& [name, value] : rest.by_tensor) value = opposite(value);
+    found.push_back(between(ends, rest, t, {}, kVaries));
+  }
+
+  // Any two of the models that matter most.
+  static std::vector<Ends> line_ends(const Evidence& seen) {
+    std::vector<size_t> models = heaviest_beside(seen, std::nullopt, kHeaviest);
+    if (seen.base && std::ranges::find(models, *seen.base) == models.end()) {
+      models.push_back(*seen.base);
+    }
+    std::vector<Ends> found;
+    for (size_t i = 0; i < models.size(); ++i) {
+      for (size_t j = i + 1; j < models.size(); ++j) {
+        found.push_back({models[i], models[j], std::nullopt});
+        for (const size_t base : seen.base ? std::vector{*seen.base} : models) {
+          if (base != models[i] && base != models[j]) found.push_back({models[i], models[j], base});
+        }
+      }
+    }
+    return found;
+  }
+
+  void add_lines(const Evidence& seen, const Ends& ends, std::vector<Hypothesis>& found) const {
+    const WholeTensor& tensor = *seen.probes.back();  // the largest
+    for (const Lines lines : {Lines::kRows, Lines::kColumns}) {
+      const auto t = t_of_lines(tensor, lines, ends.first, ends.second, ends.base);
+      if (!t) continue;
+      ParameterValues form{{"nuslerp_flatten", 0.0}};
+      if (lines == Lines::kColumns) form.emplace("nuslerp_row_wise", 1.0);
+      add_constant(seen, ends, t->t, t->exact ? FitClass::kOneRounding : FitClass::kOther, form,
+                   found);
+    }
+  }
+
+  // Both orders; t written as two shares, or as two weights in their ratio.
+  void add_constant(const Evidence& seen, const Ends& ends, double t, FitClass known,
+                    const ParameterValues& form, std::vector<Hypothesis>& found) const {
+    if (!explains(seen, between(ends, 1 - t, t, form, 0))) return;
+    const std::vector<double> shares{1 - t, t};
+    std::vector<RoundWeights> weights;
+    for (const RoundWeights& w :
+         round_weights(std::vector{t}, weight_tolerance(known), kMostValues)) {
+      weights.push_back({{opposite(w.weights[0]), w.weights[0]}, w.complexity});
+    }
+    for (RoundWeights& w : round_ratios(shares, ratio_tolerance(known), kMostValues)) {
+      weights.push_back(std::move(w));
+    }
+    for (const RoundWeights& w : weights) {
+      if (w.weights[0] + w.weights[1] == 0) continue;
+      found.push_back(between(ends, w.weights[0], w.weights[1], form, w.complexity));
+      found.push_back(between({ends.second, ends.first, ends.base}, w.weights[1], w.weights[0],
+                              form, w.complexity + 1));
+    }
+  }
+
+  // 1 − t without the noise of binary fractions.
+  static double opposite(double t) { return std::round((1 - t) * 1e12) / 1e12; }
+
+  Hypothesis between(const Ends& ends, ParameterValue first, ParameterValue second,
+                     const ParameterValues& form, int complexity) const {
+    Hypothesis hypothesis =
+        plain_hypothesis(describe().name, std::array{ends.first, ends.second}, ends.base);
+    hypothesis.inputs[0].parameters = {{"weight", std::move(first)}};
+    hypothesis.inputs[1].parameters = {{"weight", std::move(second)}};
+    hypothesis.parameters = form;
+    hypothesis.complexity = complexity;
+    return hypothesis;
   }
 };
 

@@ -13,10 +13,14 @@
 #include <deque>
 #include <limits>
 
+#include "hieron/fit/depth.h"
+#include "hieron/fit/interval.h"
 #include "hieron/kernels/isa.h"
 #include "hieron/kernels/lanes.h"
 #include "hieron/kernels/tracked_sum.h"
 #include "hieron/merge/methods/delta_arrays.h"
+#include "hieron/merge/methods/input_choices.h"
+#include "hieron/merge/methods/probe_run.h"
 #include "hieron/merge/methods/table.h"
 #include "hieron/walk/walk.h"
 
@@ -195,7 +199,120 @@ class Ram final : public Method {
     return std::make_unique<RamWork>(task, plus_);
   }
 
+  // Subsets of the models that matter most, the usual epsilon first.
+  std::vector<Hypothesis> recover(const Evidence& seen) const override {
+    std::vector<Hypothesis> found;
+    for (const size_t base : seen.possible_bases()) {
+      std::vector<std::pair<double, Hypothesis>> tried;
+      for (auto& some : subsets(heaviest_beside(seen, base, kHeaviest), 2)) {
+        std::ranges::sort(some);
+        for (const double epsilon : kEpsilons) {
+          Hypothesis hypothesis = plain_hypothesis(describe().name, some, base);
+          if (epsilon != kEpsilon.standard) hypothesis.parameters = {{"epsilon", epsilon}};
+          hypothesis.complexity = hypothesis.parameters.empty() ? 0 : 10;
+          const double same = share_reproduced(seen, *seen.probes.front(), hypothesis);
+          if (same >= kPromising) tried.emplace_back(same, std::move(hypothesis));
+          if (tried.empty() && epsilon == kEpsilon.standard) break;
+        }
+      }
+      std::ranges::stable_sort(tried, std::ranges::greater{},
+                               &std::pair<double, Hypothesis>::first);
+      if (tried.size() > kMostTried) tried.resize(kMostTried);
+      for (const auto& [same, hypothesis] : tried) {
+        if (plus_) {
+          add_enlarged(seen, hypothesis, found);
+        } else {
+          add_orders(seen, hypothesis, kOrdered, found);
+        }
+      }
+    }
+    return found;
+  }
+
  private:
+  static constexpr size_t kHeaviest = 4, kMostTried = 4, kOrdered = 4;
+  static constexpr double kPromising = 0.15;  // of the telling elements: wrong subsets reach .09
+  static constexpr std::array kEpsilons{1e-5, 0.0, 1e-6, 1e-4, 1e-3};
+
+  // What one model's lone changes in one tensor say: 1 + r·min(ratio, α) lies within the bounds.
+  struct Enlarged {
+    double ratio, low, high;
+  };
+
+  static std::vector<Enlarged> enlarged(const Evidence& seen, const Hypothesis& hypothesis) {
+    const auto written = hypothesis.parameters.find("epsilon");
+    const double epsilon =
+        written == hypothesis.parameters.end() ? *kEpsilon.standard : written->second.otherwise;
+    std::vector<Enlarged> all;
+    for (const auto& probe : seen.probes) {
+      for (const HypothesisInput& input : hypothesis.inputs) {
+        const auto one = lone_changes(*probe, hypothesis, input.model, epsilon);
+        if (one) all.push_back(*one);
+      }
+    }
+    return all;
+  }
+
+  static std::optional<Enlarged> lone_changes(const WholeTensor& probe,
+                                              const Hypothesis& hypothesis, size_t model,
+                                              double epsilon) {
+    const std::vector<double> suspect(probe.values[0].begin(), probe.values[0].end());
+    std::vector<CellEnds> cells(suspect.size());
+    cell_ends(probe.dtype, suspect, cells);
+    std::vector<AlphaInterval> factors;
+    uint64_t unique = 0, shared = 0;
+    for (size_t i = 0; i < suspect.size(); ++i) {
+      const auto base = static_cast<double>(probe.values[*hypothesis.base][i]);
+      const auto change = [&](size_t m) { return static_cast<double>(probe.values[m][i]) - base; };
+      const double own = change(model);
+      if (!(std::fabs(own) > epsilon)) continue;
+      const auto changes = std::ranges::count_if(hypothesis.inputs, [&](const auto& input) {
+        return std::fabs(change(input.model)) > epsilon;
+      });
+      (changes == 1 ? unique : shared) += 1;
+      if (changes != 1) continue;
+      const auto [low, high] =
+          std::minmax({(cells[i].low - base) / own, (cells[i].high - base) / own});
+      if (std::isfinite(low) && std::isfinite(high)) factors.push_back({low, high, kLeastLeverage});
+    }
+    const Depth peak = depth(factors, 0);
+    if (peak.covered < kLeastLone) return std::nullopt;
+    return Enlarged{static_cast<double>(shared) / static_cast<double>(unique), peak.low, peak.high};
+  }
+
+  // r and α in hundredths that all bounds allow, the usual ones first.
+  void add_enlarged(const Evidence& seen, const Hypothesis& hypothesis,
+                    std::vector<Hypothesis>& found) const {
+    const std::vector<Enlarged> bounds = enlarged(seen, hypothesis);
+    std::vector<std::pair<double, Hypothesis>> tried;
+    for (int r = 1; r <= 100; ++r) {
+      for (int alpha = 1; alpha <= 100; ++alpha) {
+        const auto missed = [&](const Enlarged& one) {
+          const double factor = 1 + r / 100.0 * std::min(one.ratio, alpha / 100.0);
+          return std::max({0.0, one.low - factor, factor - one.high});
+        };
+        double worst = 0;
+        for (const Enlarged& one : bounds) worst = std::max(worst, missed(one));
+        if (worst > kFactorBlur || bounds.empty()) continue;
+        Hypothesis other = hypothesis;
+        other.parameters.insert_or_assign("r", r / 100.0);
+        other.parameters.insert_or_assign("alpha", alpha / 100.0);
+        const bool usual = r == 10 && alpha == 20;
+        other.complexity += usual ? 0 : (r % 10 != 0) + (alpha % 10 != 0) == 0 ? 10 : 20;
+        tried.emplace_back(worst, std::move(other));
+      }
+    }
+    std::ranges::stable_sort(tried, [](const auto& a, const auto& b) {
+      return std::pair(a.first, a.second.complexity) < std::pair(b.first, b.second.complexity);
+    });
+    if (tried.size() > kMostEnlarged) tried.resize(kMostEnlarged);
+    for (auto& [worst, other] : tried) found.push_back(std::move(other));
+    add_orders(seen, hypothesis, kOrdered, found);
+  }
+
+  static constexpr uint64_t kLeastLone = 20;
+  static constexpr double kFactorBlur = 0.004;  // where every operation rounds
+  static constexpr size_t kMostEnlarged = 40;
   const MethodInfo about_;
   const bool plus_;
 };

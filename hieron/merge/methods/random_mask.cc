@@ -211,6 +211,10 @@ void RandomMask::choose(uint64_t first, double density, std::span<uint8_t> keep,
       keep.data(), keep.size());
 }
 
+void RandomMask::words(uint64_t first, std::span<uint32_t> out) const {
+  random_words(prf_, first, out);
+}
+
 void RandomMask::choose_ranked(uint64_t first, std::span<const uint32_t> keys, double density,
                                double epsilon, uint8_t* keep, WorkScratch& scratch) const {
   if (keys.empty()) return;

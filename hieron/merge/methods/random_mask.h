@@ -24,6 +24,9 @@ class RandomMask {
   void choose_ranked(uint64_t first, std::span<const uint32_t> keys, double density, double epsilon,
                      uint8_t* keep, WorkScratch& scratch) const;
 
+  // The random words that decide, from element `first` on: kept are those below probability·2^32.
+  void words(uint64_t first, std::span<uint32_t> out) const;
+
  private:
   Prf prf_;
 };

@@ -20,8 +20,10 @@
 #include "hieron/kernels/round_delta.h"
 #include "hieron/kernels/tracked_sum.h"
 #include "hieron/merge/methods/delta_arrays.h"
+#include "hieron/merge/methods/input_choices.h"
 #include "hieron/merge/methods/leaf_sums.h"
 #include "hieron/merge/methods/magnitude_order.h"
+#include "hieron/merge/methods/probe_run.h"
 #include "hieron/merge/methods/table.h"
 #include "hieron/walk/walk.h"
 
@@ -312,6 +314,89 @@ class Sce final : public Method {
   }
   std::unique_ptr<TensorWork> start(const TensorTask& task) const override {
     return std::make_unique<SceWork>(task);
+  }
+
+  // Subsets of the models that matter most, at the select_topk that the unchanged elements speak
+  // for; the best few again at the tenths and hundredths around it.
+  std::vector<Hypothesis> recover(const Evidence& seen) const override {
+    std::vector<Hypothesis> found;
+    for (const size_t base : seen.possible_bases()) {
+      const double share = changed_share(seen, base);
+      std::vector<std::pair<double, std::vector<size_t>>> tried;
+      for (auto& some : subsets(heaviest_beside(seen, base, kHeaviest), 2)) {
+        std::ranges::sort(some);
+        const double same = share_reproduced(seen, *seen.probes.front(), of(some, base, share));
+        if (same >= kPromising) tried.emplace_back(same, std::move(some));
+      }
+      std::ranges::stable_sort(tried, std::ranges::greater{},
+                               &std::pair<double, std::vector<size_t>>::first);
+      if (tried.size() > kMostSubsets) tried.resize(kMostSubsets);
+      for (const auto& [same, models] : tried) add(seen, base, models, share, found);
+    }
+    return found;
+  }
+
+ private:
+  static constexpr size_t kHeaviest = 5, kMostSubsets = 3, kOrdered = 4;  // models
+  static constexpr size_t kMostShares = 4;
+  static constexpr double kPromising = 0.15;  // of the telling elements: wrong subsets reach .09
+
+  Hypothesis of(const std::vector<size_t>& models, size_t base, double select_topk) const {
+    Hypothesis hypothesis = plain_hypothesis(describe().name, models, base);
+    if (select_topk < 1) hypothesis.parameters = {{"select_topk", select_topk}};
+    return hypothesis;
+  }
+
+  // Of all elements of the probes, those that are not the base's; zero variance counts for nothing.
+  static double changed_share(const Evidence& seen, size_t base) {
+    uint64_t changed = 0, all = 0;
+    for (const auto& probe : seen.probes) {
+      const std::vector<float> origin = as_suspect(*probe, base);
+      for (size_t i = 0; i < origin.size(); ++i) {
+        const bool apart = std::ranges::any_of(seen.candidates, [&](size_t m) {
+          return probe->values[m][i] != probe->values[base][i];
+        });
+        all += apart;
+        changed += apart && probe->values[0][i] != origin[i];
+      }
+    }
+    return all == 0 ? 1 : static_cast<double>(changed) / static_cast<double>(all);
+  }
+
+  void add(const Evidence& seen, size_t base, const std::vector<size_t>& models, double share,
+           std::vector<Hypothesis>& found) const {
+    const auto same = [&](double topk) { return share_reproduced(seen, of(models, base, topk)); };
+    std::vector<std::pair<double, double>> scored;  // how much is the same, select_topk
+    const auto score = [&](double topk) {
+      topk = std::round(topk * 1000) / 1000;
+      const bool known = std::ranges::any_of(scored, [&](auto& s) { return s.second == topk; });
+      if (!known && topk > 0 && topk <= 1) scored.emplace_back(same(topk), topk);
+    };
+    const auto best = [&] { return std::ranges::max(scored).second; };
+    const double near = std::round(share * 10) / 10;
+    for (int step = -2; step <= 2; ++step) score(near + 0.1 * step);
+    if (scored.empty()) return;
+    for (const double unit : {0.01, 0.001}) {
+      const double middle = best();
+      for (int step = -5; step <= 5; ++step) score(middle + unit * step);
+    }
+    std::ranges::sort(scored, std::ranges::greater{});
+    scored.resize(std::min(scored.size(), kMostShares));
+    bool first = true;
+    for (const auto& [equal, topk] : scored) {
+      Hypothesis hypothesis = of(models, base, topk);
+      hypothesis.complexity = digits(topk);
+      add_orders(seen, hypothesis, first ? kOrdered : 1, found);
+      first = false;
+    }
+  }
+
+  static int digits(double share) {
+    const double thousandths = std::round(share * 1000);
+    return std::fmod(thousandths, 1000) == 0  ? 0
+           : std::fmod(thousandths, 100) == 0 ? 10
+           : std::fmod(thousandths, 10) == 0  ? 20
+                                              : 30;
   }
 };
 

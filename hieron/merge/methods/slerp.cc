@@ -16,6 +16,11 @@
 
 #include "hieron/core/elementary.h"
 #include "hieron/merge/methods/gram.h"
+#include "hieron/merge/methods/input_choices.h"
+#include "hieron/merge/methods/parameter_curves.h"
+#include "hieron/merge/methods/probe_run.h"
+#include "hieron/merge/methods/recover_angles.h"
+#include "hieron/merge/methods/round_weights.h"
 #include "hieron/merge/methods/table.h"
 
 namespace hieron {
@@ -63,7 +68,51 @@ class Slerp final : public Method {
                        });
   }
 
+  // Two models, and a t that their weights agree on, from either end.
+  std::vector<Hypothesis> recover(const Evidence& seen) const override {
+    if (seen.fit_class == FitClass::kOther || seen.used.size() != 2) return {};
+    const std::vector<size_t> models = used_beside(seen, std::nullopt);
+    const std::vector<TensorEstimate> places = places_on_arcs(seen, models[0], models[1]);
+    if (places.empty()) return {};
+    const double tolerance = weight_tolerance(seen.fit_class);
+    const Consensus all = consensus(places, kSpread * tolerance);
+    std::vector<Hypothesis> found;
+    if (all.share >= kSomeAgree && explains(seen, from(models[0], models[1], all.value, 0))) {
+      const std::vector<double> fitted{all.value};
+      for (const RoundWeights& t : round_weights(fitted, tolerance, kMostValues)) {
+        found.push_back(from(models[0], models[1], t.weights[0], t.complexity));
+        found.push_back(from(models[1], models[0], opposite(t.weights[0]), t.complexity));
+      }
+    }
+    if (all.share < kAllAgree) {
+      const Agreement agreement = [&](const WholeTensor& tensor, double t) {
+        return elements_reproduced(tensor, from(models[0], models[1], t, 0));
+      };
+      ParameterValue t = value_by_tensor(seen, places, tolerance, agreement);
+      found.push_back(from(models[0], models[1], t, kVaries));
+      t.otherwise = opposite(t.otherwise);
+      for (auto& [name, value] : t.by_tensor) value = opposite(value);
+      found.push_back(from(models[1], models[0], t, kVaries));
+    }
+    return found;
+  }
+
  private:
+  static constexpr double kSpread = 10;  // of the tensors' t, in tolerances
+  static constexpr double kSomeAgree = 0.5, kAllAgree = 0.98;
+  static constexpr size_t kMostValues = 12;
+  static constexpr int kVaries = 100;
+
+  // 1 − t without the noise of binary fractions.
+  static double opposite(double t) { return std::round((1 - t) * 1e12) / 1e12; }
+
+  Hypothesis from(size_t base, size_t other, ParameterValue t, int complexity) const {
+    Hypothesis hypothesis = plain_hypothesis(describe().name, std::array{base, other}, base);
+    hypothesis.parameters = {{"t", std::move(t)}};
+    hypothesis.complexity = complexity;
+    return hypothesis;
+  }
+
   // The weights of the base and of the other.
   static std::pair<double, double> ends(const PairFigures& pairs, double t) {
     const double cosine_of_angle = pairs.cosine(0, 1);

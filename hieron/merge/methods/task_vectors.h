@@ -17,6 +17,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "hieron/merge/method.h"
 
@@ -54,6 +55,9 @@ class TaskVectorMethod final : public Method {
   std::unique_ptr<TensorWork> start(const TensorTask& task) const override {
     return task_vector_work(task, rules_);
   }
+  // In task_vector_recovery.cc. None of random masks whose seed is not found, as no replay would
+  // hold.
+  std::vector<Hypothesis> recover(const Evidence& evidence) const override;
 
  private:
   const MethodInfo about_;

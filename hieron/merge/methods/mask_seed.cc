@@ -1,0 +1,582 @@
+#include "hieron/merge/methods/mask_seed.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include "hieron/kernels/seed_search.h"
+#include "hieron/merge/mergekit/random_masks.h"
+#include "hieron/merge/mergekit/torch_random.h"
+#include "hieron/merge/mergekit/torch_sort.h"
+#include "hieron/merge/methods/decimals.h"
+#include "hieron/merge/methods/random_mask.h"
+
+namespace hieron {
+namespace {
+
+constexpr uint64_t kOwnSeeds = uint64_t{1} << 16;
+constexpr std::array kChosenSeeds{
+    uint64_t{65536},      uint64_t{100000},     uint64_t{123456},     uint64_t{314159},
+    uint64_t{999999},     uint64_t{1000000},    uint64_t{1234567},    uint64_t{12345678},
+    uint64_t{123456789},  uint64_t{1234567890}, uint64_t{0xBADC0DE},  uint64_t{0xDEADBEEF},
+    uint64_t{0xCAFEBABE}, uint64_t{0x7FFFFFFF}, uint64_t{0xFFFFFFFF}, UINT64_MAX};
+
+constexpr size_t kWindow = 128;  // elements whose words are looked at first
+constexpr double kWindowBits = 20, kProofBits = 60;
+constexpr size_t kProofLabels = 4096;
+constexpr size_t kFirstWords = 226;  // cheap to come by (kernels/seed_search.h)
+constexpr size_t kFewLabels = 60;
+
+// Whose random numbers, and what they are compared with.
+struct Drawing {
+  bool torch, ranked;
+  DType working;  // torch's probabilities are rounded to it
+};
+
+// The labels of one parent's mask in one tensor.
+struct LabelledMask {
+  const StateTensor* tensor;
+  size_t parent;
+  size_t length = 1;            // of a row
+  std::vector<uint32_t> ranks;  // in it, by element; empty: nothing depends on them
+  std::vector<uint32_t> known;  // elements
+
+  uint32_t rank(size_t element) const { return ranks.empty() ? 0 : ranks[element]; }
+  bool kept(size_t element) const {
+    return (tensor->labels[parent][element] & MaskLabel::kKept) != 0;
+  }
+};
+
+double rounded(DType dtype, double x) { return decode(dtype, encode(dtype, x)); }
+
+std::vector<float> changes_of(const MaskReading& reading, const StateTensor& tensor, size_t k,
+                              DType working) {
+  const auto& x = tensor.whole->values[reading.states.parents[k]];
+  const auto& b = tensor.whole->values[reading.states.base];
+  std::vector<float> d(x.size());
+  for (size_t i = 0; i < d.size(); ++i) {
+    d[i] = static_cast<float>(rounded(working, static_cast<double>(x[i]) - b[i]));
+  }
+  return d;
+}
+
+std::vector<uint32_t> ranks_of(const Drawing& drawing, std::span<const float> d, size_t length) {
+  std::vector<uint32_t> ranks(d.size());
+  for (size_t first = 0; first < d.size(); first += length) {
+    const auto row = d.subspan(first, std::min(length, d.size() - first));
+    std::vector<uint32_t> order;
+    if (drawing.torch) {
+      order = mergekit::sorted_indices(row);
+    } else {
+      order.resize(row.size());
+      std::iota(order.rbegin(), order.rend(),
+                0u);  // of equal ones the lower index counts as larger
+      std::ranges::stable_sort(order, {}, [&](uint32_t i) { return std::abs(row[i]); });
+    }
+    for (uint32_t rank = 0; rank < order.size(); ++rank) ranks[first + order[rank]] = rank;
+  }
+  return ranks;
+}
+
+LabelledMask labelled(const StateTensor& tensor, const MaskReading& reading, size_t k,
+                      const Drawing& drawing) {
+  LabelledMask mask{.tensor = &tensor, .parent = k, .ranks = {}, .known = {}};
+  if (drawing.ranked) {
+    const Shape& shape = tensor.whole->shape;
+    const size_t n = tensor.whole->elements();
+    mask.length = shape.size() < 2 ? n : std::max<size_t>(1, shape.back());
+    mask.ranks = ranks_of(drawing, changes_of(reading, tensor, k, drawing.working), mask.length);
+  }
+  for (size_t i = 0; i < tensor.labels[k].size(); ++i) {
+    if (tensor.labels[k][i] & MaskLabel::kKnown) mask.known.push_back(static_cast<uint32_t>(i));
+  }
+  return mask;
+}
+
+// Probabilities by rank; one, if nothing depends on it.
+std::vector<float> chances(const Drawing& drawing, size_t length, double density, double epsilon) {
+  if (!drawing.ranked) {
+    return {drawing.torch ? mergekit::dare_probability(density, drawing.working)
+                          : static_cast<float>(density)};
+  }
+  std::vector<float> p(length);
+  std::iota(p.begin(), p.end(), 0.0f);
+  if (drawing.torch && length > 1) {
+    return mergekit::della_probabilities(p, {length}, density, epsilon, drawing.working);
+  }
+  const double step = length > 1 ? 2 * epsilon / static_cast<double>(length - 1) : 0;
+  for (float& x : p) x = static_cast<float>((length > 1 ? density - epsilon : density) + step * x);
+  return p;
+}
+
+std::vector<MaskObservation> observations(const LabelledMask& labels, const Drawing& drawing,
+                                          const ParentMask& mask,
+                                          std::span<const uint32_t> elements) {
+  const std::vector<float> by_rank =
+      chances(drawing, labels.length, mask.density.value, mask.epsilon.value);
+  std::vector<float> probabilities(labels.ranks.empty() ? 1 : labels.ranks.size(), by_rank[0]);
+  std::vector<mergekit::SeenElement> seen;
+  for (const uint32_t i : elements) {
+    if (!labels.ranks.empty()) probabilities[i] = by_rank[labels.ranks[i]];
+    seen.push_back({i, labels.kept(i)});
+  }
+  return mergekit::mask_observations(seen, probabilities, 0);
+}
+
+// The most labels that may be wrong if what is left is to be worth so many bits; −1: it never is.
+int64_t most_wrong(std::span<const MaskObservation> seen, double bits) {
+  int64_t wrong = -1;
+  while (wrong + 1 < static_cast<int64_t>(seen.size()) &&
+         against_chance(seen, static_cast<uint32_t>(wrong + 1)) >= bits) {
+    ++wrong;
+  }
+  return wrong;
+}
+
+// --- masks once the seed is known: numbers in [0, 1) against probabilities ---
+
+struct DrawnMask {
+  const LabelledMask* labels;
+  Drawing drawing;
+  std::vector<float> drawn;  // by element
+
+  std::vector<float> by_rank(double density, double epsilon) const {
+    return chances(drawing, labels->length, density, epsilon);
+  }
+  uint64_t wrong(double density, double epsilon) const {
+    const std::vector<float> p = by_rank(density, epsilon);
+    uint64_t count = 0;
+    for (const uint32_t i : labels->known) {
+      count += (drawn[i] < p[labels->rank(i)]) != labels->kept(i);
+    }
+    return count;
+  }
+};
+
+uint64_t wrong(std::span<const DrawnMask> masks, double density, double epsilon) {
+  uint64_t count = 0;
+  for (const DrawnMask& mask : masks) count += mask.wrong(density, epsilon);
+  return count;
+}
+
+// Fits density and epsilon of one parent to its drawn masks.
+class DensityFit {
+ public:
+  explicit DensityFit(std::span<const DrawnMask> masks)
+      : masks_(masks), ranked_(masks.front().drawing.ranked) {}
+
+  // Labels that even the best contradict.
+  uint64_t operator()(ParentMask& mask) {
+    constexpr double kSpread = 0.01;
+    try_all({mask.density.low - kSpread, mask.density.high + kSpread},
+            {mask.epsilon.low - kSpread, mask.epsilon.high + kSpread}, 2);
+    if (!settled()) {
+      constexpr double kNear = 0.012;
+      const Tried start =
+          tried_.empty() ? Tried{mask.density.value, mask.epsilon.value, 0, 0} : best();
+      const Span densities = ranked_
+                                 ? Span{start.density - kNear, start.density + kNear}
+                                 : Span{mask.density.low - kSpread, mask.density.high + kSpread};
+      try_all(densities, {start.epsilon - kNear, start.epsilon + kNear}, 3);
+    }
+    if (tried_.empty()) return UINT64_MAX;
+    const Tried chosen = best();
+    mask.density = {chosen.density, chosen.density, chosen.density};
+    if (ranked_) mask.epsilon = {chosen.epsilon, chosen.epsilon, chosen.epsilon};
+    for (const Tried& t : tried_) {
+      if (t.wrong > chosen.wrong) continue;
+      mask.density.low = std::min(mask.density.low, t.density);
+      mask.density.high = std::max(mask.density.high, t.density);
+      if (!ranked_) continue;
+      mask.epsilon.low = std::min(mask.epsilon.low, t.epsilon);
+      mask.epsilon.high = std::max(mask.epsilon.high, t.epsilon);
+    }
+    return chosen.wrong;
+  }
+
+ private:
+  struct Tried {
+    double density, epsilon;
+    uint64_t wrong;
+    int digits;
+  };
+  struct Span {
+    double low, high;
+  };
+
+  // Decimals of up to `digits`.
+  void try_all(Span densities, Span epsilons, int digits) {
+    for (const Decimal& p : decimals_within(densities.low, densities.high, digits, kMostTried)) {
+      if (!(p.value() > 0 && p.value() < 1)) continue;
+      if (!ranked_) {
+        try_out(p.value(), 0, p.digits);
+        continue;
+      }
+      for (const Decimal& e : decimals_within(epsilons.low, epsilons.high, digits, kMostTried)) {
+        const bool possible = p.value() - e.value() > 0 && p.value() + e.value() < 1;
+        if (e.value() > 0 && possible) try_out(p.value(), e.value(), p.digits + e.digits);
+      }
+    }
+  }
+
+  void try_out(double density, double epsilon, int digits) {
+    tried_.push_back({density, epsilon, wrong(masks_, density, epsilon), digits});
+  }
+
+  const Tried& best() const {
+    return *std::ranges::min_element(tried_, [](const Tried& a, const Tried& b) {
+      return a.wrong != b.wrong ? a.wrong < b.wrong : a.digits < b.digits;
+    });
+  }
+
+  // Does a decimal of two digits leave nearly nothing to better?
+  bool settled() const {
+    if (tried_.empty()) return false;
+    size_t labels = 0;
+    for (const DrawnMask& mask : masks_) labels += mask.labels->known.size();
+    return static_cast<double>(best().wrong) < 2e-4 * static_cast<double>(labels);
+  }
+
+  static constexpr size_t kMostTried = 400;
+  std::span<const DrawnMask> masks_;
+  bool ranked_;
+  std::vector<Tried> tried_;
+};
+
+// a_k before the mask's rescaling, over tensors whose masks are drawn.
+void fit_product(std::span<const DrawnMask> masks, const MaskReading& reading, size_t k,
+                 ParentMask& mask) {
+  double sum = 0, weight = 0, least = std::numeric_limits<double>::infinity();
+  for (const DrawnMask& drawn : masks) {
+    const StateTensor& tensor = *drawn.labels->tensor;
+    if (!(tensor.errors[k] > 0)) continue;
+    const DType working = drawn.drawing.torch ? drawn.drawing.working : DType::kF32;
+    const std::vector<float> d = changes_of(reading, tensor, k, working);
+    const std::vector<float> p = drawn.by_rank(mask.density.value, mask.epsilon.value);
+    double all = 0, kept = 0;
+    for (size_t i = 0; i < d.size(); ++i) {
+      all += std::abs(d[i]);
+      kept += drawn.drawn[i] < p[drawn.labels->rank(i)] ? std::abs(d[i]) : 0;
+    }
+    if (!(kept > 0)) continue;
+    const double factor = rounded(working, rounded(working, all) / rounded(working, kept));
+    const double w = 1 / (tensor.errors[k] * tensor.errors[k]);
+    sum += w * tensor.factors[k] / factor;
+    weight += w;
+    least = std::min(least, tensor.errors[k] / factor);
+  }
+  if (weight == 0) return;
+  mask.product_rescaled = sum / weight;
+  mask.error_rescaled = least;
+}
+
+// --- hieron's own masks ---
+
+class OwnSeeds {
+ public:
+  explicit OwnSeeds(MaskReading& reading)
+      : reading_(reading),
+        drawing_{.torch = false,
+                 .ranked = reading.family == MaskFamily::kRanked,
+                 .working = DType::kF32} {}
+
+  bool find() {
+    choose_window();
+    if (window_.size() < kWindow / 4) return false;
+    const auto seen = observations(*best_, drawing_, mask(best_->parent), window_);
+    const int64_t most = most_wrong(seen, kWindowBits);
+    if (most < 0) return false;
+    const auto all = observations(*best_, drawing_, mask(best_->parent), proof());
+    const int64_t most_of_all = most_wrong_of(all);
+    const auto try_seed = [&](uint64_t seed) {
+      for (size_t input = 0; input <= reading_.masks.size(); ++input) {
+        const RandomMask drawn(seed, best_->tensor->whole->name, input);
+        if (wrong(drawn, seen, most) > most || wrong(drawn, all, most_of_all) > most_of_all) {
+          continue;
+        }
+        settle(seed, input);
+        return true;
+      }
+      return false;
+    };
+    for (uint64_t seed = 0; seed < kOwnSeeds; ++seed) {
+      if (try_seed(seed)) return true;
+    }
+    return std::ranges::any_of(kChosenSeeds, try_seed);
+  }
+
+ private:
+  const ParentMask& mask(size_t k) const { return reading_.masks[k]; }
+
+  // The parent and the stretch of elements with most labels.
+  void choose_window() {
+    for (const StateTensor& tensor : reading_.states.tensors) {
+      for (size_t k = 0; k < reading_.masks.size(); ++k) {
+        if (!mask(k).masked) continue;
+        masks_.push_back(labelled(tensor, reading_, k, drawing_));
+      }
+    }
+    for (const LabelledMask& labels : masks_) {
+      const auto& known = labels.known;
+      for (size_t from = 0, to = 0; from < known.size(); ++from) {
+        while (to < known.size() && known[to] - known[from] < kWindow) ++to;
+        if (to - from <= window_.size()) continue;
+        window_.assign(known.begin() + static_cast<ptrdiff_t>(from),
+                       known.begin() + static_cast<ptrdiff_t>(to));
+        best_ = &labels;
+      }
+    }
+  }
+
+  std::vector<uint32_t> proof() const {
+    std::vector<uint32_t> elements;
+    const size_t step = std::max<size_t>(1, best_->known.size() / kProofLabels);
+    for (size_t j = 0; j < best_->known.size(); j += step) elements.push_back(best_->known[j]);
+    return elements;
+  }
+
+  // By halving: there may be thousands.
+  static int64_t most_wrong_of(std::span<const MaskObservation> seen) {
+    int64_t low = -1, high = static_cast<int64_t>(seen.size());
+    while (high - low > 1) {
+      const int64_t middle = (low + high) / 2;
+      (against_chance(seen, static_cast<uint32_t>(middle)) >= kProofBits ? low : high) = middle;
+    }
+    return low;
+  }
+
+  // Contradicted labels; stops counting above `most`.
+  int64_t wrong(const RandomMask& drawn, std::span<const MaskObservation> seen, int64_t most) {
+    if (seen.empty()) return most + 1;
+    const uint64_t first = seen.front().word;
+    words_.resize(seen.back().word - first + 1);
+    drawn.words(first, words_);
+    int64_t count = 0;
+    for (const MaskObservation& o : seen) {
+      count += ((words_[o.word - first] >> 8) < o.threshold) != o.kept;
+      if (count > most) break;
+    }
+    return count;
+  }
+
+  // The inputs of the other parents, the fits.
+  void settle(uint64_t seed, size_t input) {
+    const size_t parents = reading_.masks.size();
+    std::vector<std::optional<size_t>> inputs(parents);
+    inputs[best_->parent] = input;
+    for (size_t k = 0; k < parents; ++k) {
+      if (!mask(k).masked || k == best_->parent) continue;
+      inputs[k] = input_of(seed, k, inputs);
+      if (!inputs[k]) return;
+    }
+    MaskSeed found{.seed = seed, .torch = false, .order = {}, .base_at = {}, .bits = kProofBits};
+    place(inputs, found);
+    for (size_t k = 0; k < parents; ++k) {
+      if (!mask(k).masked) continue;
+      std::vector<DrawnMask> drawn;
+      for (const LabelledMask& labels : masks_) {
+        if (labels.parent == k) drawn.push_back(draw(labels, seed, *inputs[k]));
+      }
+      DensityFit fit(drawn);
+      fit(reading_.masks[k]);
+      fit_product(drawn, reading_, k, reading_.masks[k]);
+    }
+    reading_.seed = std::move(found);
+  }
+
+  std::optional<size_t> input_of(uint64_t seed, size_t k,
+                                 std::span<const std::optional<size_t>> taken) {
+    const LabelledMask* most = nullptr;
+    for (const LabelledMask& labels : masks_) {
+      if (labels.parent == k && (!most || labels.known.size() > most->known.size())) most = &labels;
+    }
+    if (!most) return std::nullopt;
+    std::optional<size_t> best;
+    uint64_t least = UINT64_MAX;
+    for (size_t input = 0; input <= reading_.masks.size(); ++input) {
+      if (std::ranges::find(taken, std::optional(input)) != taken.end()) continue;
+      const uint64_t count =
+          draw(*most, seed, input).wrong(mask(k).density.value, mask(k).epsilon.value);
+      if (count >= least) continue;
+      least = count;
+      best = input;
+    }
+    return best;
+  }
+
+  DrawnMask draw(const LabelledMask& labels, uint64_t seed, size_t input) const {
+    const WholeTensor& whole = *labels.tensor->whole;
+    std::vector<uint32_t> words(whole.elements());
+    RandomMask(seed, whole.name, input).words(0, words);
+    DrawnMask mask{&labels, drawing_, std::vector<float>(words.size())};
+    for (size_t i = 0; i < words.size(); ++i) {
+      mask.drawn[i] = static_cast<float>(words[i] >> 8) * 0x1p-24f;
+    }
+    return mask;
+  }
+
+  // Parents that nothing is dropped of take the places that are left, the base the last of them.
+  void place(std::span<std::optional<size_t>> inputs, MaskSeed& found) const {
+    const size_t parents = inputs.size();
+    std::vector<std::optional<size_t>> at(parents + 1);
+    for (size_t k = 0; k < parents; ++k) {
+      if (inputs[k]) at[*inputs[k]] = k;
+    }
+    size_t next = 0;
+    for (size_t k = 0; k < parents; ++k) {
+      if (inputs[k]) continue;
+      while (at[next]) ++next;
+      at[next] = k;
+    }
+    for (size_t place = 0; place <= parents; ++place) {
+      if (at[place]) {
+        found.order.push_back(*at[place]);
+      } else if (place < parents) {
+        found.base_at = place;
+      }
+    }
+  }
+
+  MaskReading& reading_;
+  const Drawing drawing_;
+  std::vector<LabelledMask> masks_;
+  const LabelledMask* best_ = nullptr;
+  std::vector<uint32_t> window_, words_;
+};
+
+// --- torch's ---
+
+class TorchSeeds {
+ public:
+  TorchSeeds(const Evidence& evidence, MaskReading& reading)
+      : evidence_(evidence), reading_(reading) {}
+
+  bool find() {
+    if (evidence_.drawn.empty() || !evidence_.whole) return false;
+    const auto whole = evidence_.whole(evidence_.drawn.front());
+    if (!whole) return false;
+    tensor_ = read_states(reading_.states, *whole);
+    // In which dtype mergekit worked decides how probabilities are rounded.
+    const DType dtype = tensor_.whole->dtype;
+    std::vector<DType> workings{DType::kF32};
+    if (dtype != DType::kF32) workings.push_back(dtype);
+    if (!reading_.states.one_rounding) std::ranges::reverse(workings);
+    for (const DType working : workings) ways_.push_back(way(working));
+    const auto hit = search();
+    if (!hit) return false;
+    settle(*hit);
+    return true;
+  }
+
+ private:
+  struct Way {
+    Drawing drawing;
+    std::vector<LabelledMask> masks;  // of the parents that are masked
+  };
+
+  Way way(DType working) const {
+    Way found{{.torch = true, .ranked = reading_.family == MaskFamily::kRanked, .working = working},
+              {}};
+    for (size_t k = 0; k < reading_.masks.size(); ++k) {
+      if (reading_.masks[k].masked) {
+        found.masks.push_back(labelled(tensor_, reading_, k, found.drawing));
+      }
+    }
+    return found;
+  }
+
+  static std::span<const uint32_t> first_known(const LabelledMask& labels) {
+    const std::span<const uint32_t> known(labels.known);
+    const auto end = std::ranges::upper_bound(known, static_cast<uint32_t>(kFirstWords));
+    const auto early = static_cast<size_t>(end - known.begin());
+    return known.first(std::min(known.size(), std::max(early, kFewLabels)));
+  }
+
+  // A set for each parent that may be the first to draw.
+  std::optional<SeedHit> search() const {
+    std::vector<std::vector<MaskObservation>> sets;
+    for (const LabelledMask& labels : ways_.front().masks) {
+      sets.push_back(observations(labels, ways_.front().drawing, reading_.masks[labels.parent],
+                                  first_known(labels)));
+    }
+    SeedSearchOptions options{.threads = evidence_.seeds.threads, .go_on = evidence_.seeds.go_on};
+    std::vector<SeedRange> ranges(popular_seeds().begin(), popular_seeds().end());
+    if (evidence_.seeds.all) ranges.push_back(kAllSeeds);
+    for (const SeedRange& range : ranges) {
+      options.seeds = range;
+      const SeedSearch found = search_seeds(sets, options);
+      if (!found.hits.empty()) return *std::ranges::max_element(found.hits, {}, &SeedHit::bits);
+      if (found.next < range.last) break;
+    }
+    return std::nullopt;
+  }
+
+  void settle(const SeedHit& hit) {
+    MaskSeed found{.seed = hit.seed, .torch = true, .order = {}, .base_at = {}, .bits = hit.bits};
+    const uint64_t n = tensor_.whole->elements();
+    std::vector<size_t> left(ways_.front().masks.size());
+    std::iota(left.begin(), left.end(), size_t{0});
+    for (uint64_t word = 0; !left.empty(); word += n) {
+      const std::vector<float> drawn = numbers(hit.seed, word, n);
+      const auto next = word == 0 ? std::ranges::find(left, size_t{hit.set})
+                                  : std::ranges::min_element(left, {}, [&](size_t j) {
+                                      return share_wrong(ways_.front(), j, drawn);
+                                    });
+      const size_t k = ways_.front().masks[*next].parent;
+      fit(*next, drawn, reading_.masks[k]);
+      found.order.push_back(k);
+      left.erase(next);
+    }
+    for (size_t k = 0; k < reading_.masks.size(); ++k) {
+      if (!reading_.masks[k].masked) found.order.push_back(k);
+    }
+    reading_.seed = std::move(found);
+  }
+
+  double share_wrong(const Way& way, size_t j, const std::vector<float>& drawn) const {
+    const LabelledMask& labels = way.masks[j];
+    const ParentMask& mask = reading_.masks[labels.parent];
+    const DrawnMask given{&labels, way.drawing, drawn};
+    return static_cast<double>(given.wrong(mask.density.value, mask.epsilon.value)) /
+           std::max<double>(1, static_cast<double>(labels.known.size()));
+  }
+
+  // By the working dtype that fits better.
+  void fit(size_t j, const std::vector<float>& drawn, ParentMask& mask) const {
+    uint64_t least = UINT64_MAX;
+    const ParentMask before = mask;
+    for (const Way& way : ways_) {
+      const std::array masks{DrawnMask{&way.masks[j], way.drawing, drawn}};
+      ParentMask fitted = before;
+      const uint64_t count = DensityFit(masks)(fitted);
+      if (count >= least) continue;
+      least = count;
+      fit_product(masks, reading_, way.masks[j].parent, fitted);
+      mask = fitted;
+    }
+  }
+
+  static std::vector<float> numbers(uint64_t seed, uint64_t first, uint64_t n) {
+    mergekit::MersenneStream stream(seed, first);
+    std::vector<float> drawn(n);
+    for (float& x : drawn) x = static_cast<float>(stream.word() & 0xFFFFFF) * 0x1p-24f;
+    return drawn;
+  }
+
+  const Evidence& evidence_;
+  MaskReading& reading_;
+  StateTensor tensor_;
+  std::vector<Way> ways_;  // the likelier first
+};
+
+}  // namespace
+
+void find_seed(const Evidence& evidence, MaskReading& reading) {
+  const bool own = reading.states.one_rounding;  // they are only computed exactly
+  if (own && OwnSeeds(reading).find()) return;
+  TorchSeeds(evidence, reading).find();
+}
+
+}  // namespace hieron

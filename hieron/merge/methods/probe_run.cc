@@ -1,0 +1,228 @@
+#include "hieron/merge/methods/probe_run.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <limits>
+#include <optional>
+#include <span>
+
+#include "hieron/fit/interval.h"
+#include "hieron/kernels/decode.h"
+#include "hieron/walk/walk.h"
+
+namespace hieron {
+namespace {
+
+constexpr double kPromising = 0.15;
+constexpr double kExplained = 0.7;      // of the elements that are nobody's, within the noise:
+constexpr double kCells = 2.5;          // in bf16 and f16, of the largest number involved
+constexpr double kCellsOfF32 = 64;      // sums over whole tensors leave errors of many cells
+constexpr uint64_t kLeastTelling = 50;  // below, the noise hides who made an element
+constexpr uint64_t kPiece = uint64_t{1} << 16;  // elements; whole grains of it at a time
+
+size_t width(DType dtype) { return static_cast<size_t>(info(dtype).bits) / 8; }
+
+double value_for(const ParameterValue& value, const std::string& tensor) {
+  const auto own =
+      std::ranges::find(value.by_tensor, tensor, &std::pair<std::string, double>::first);
+  return own == value.by_tensor.end() ? value.otherwise : own->second;
+}
+
+ParameterMap resolved(const MethodInfo& about, const ParameterValues& given, bool per_model,
+                      const std::string& tensor) {
+  ParameterMap map;
+  for (const ParameterInfo& parameter : about.parameters) {
+    if (parameter.per_model != per_model) continue;
+    const auto written = given.find(parameter.name);
+    if (written != given.end()) {
+      map.emplace(parameter.name, value_for(written->second, tensor));
+    } else if (parameter.standard) {
+      map.emplace(parameter.name, *parameter.standard);
+    }
+  }
+  return map;
+}
+
+// The models that are operands, and which of them is the base.
+struct Roles {
+  std::vector<size_t> models;
+  std::optional<size_t> base;
+};
+
+Roles roles_of(const MethodInfo& about, const Hypothesis& hypothesis) {
+  Roles roles;
+  for (const HypothesisInput& input : hypothesis.inputs) roles.models.push_back(input.model);
+  if (!hypothesis.base || about.base == BaseModel::kUnused) return roles;
+  const auto listed = std::ranges::find(roles.models, *hypothesis.base);
+  roles.base = static_cast<size_t>(listed - roles.models.begin());
+  if (listed == roles.models.end()) roles.models.push_back(*hypothesis.base);
+  return roles;
+}
+
+// For each candidate: elements in which the suspect or what is made differs from it, and those of
+// them in which these two are equal.
+struct Counted {
+  std::vector<uint64_t> telling, equal;
+
+  void add(const Evidence& evidence, const WholeTensor& tensor, std::span<const float> made) {
+    telling.resize(evidence.candidates.size());
+    equal.resize(evidence.candidates.size());
+    const std::vector<float>& suspect = tensor.values[0];
+    for (size_t k = 0; k < telling.size(); ++k) {
+      const std::vector<float> origin = as_suspect(tensor, evidence.candidates[k]);
+      for (size_t i = 0; i < origin.size(); ++i) {
+        const auto s = std::bit_cast<uint32_t>(suspect[i]), m = std::bit_cast<uint32_t>(made[i]);
+        const bool tells = s != m || s != std::bit_cast<uint32_t>(origin[i]);
+        telling[k] += tells;
+        equal[k] += tells && s == m;
+      }
+    }
+  }
+
+  double least_share() const {
+    double least = 1;
+    bool any = false;  // where suspect and result are both one of the candidates, it says nothing
+    for (size_t k = 0; k < telling.size(); ++k) {
+      if (telling[k] == 0) continue;
+      any = true;
+      least = std::min(least, static_cast<double>(equal[k]) / static_cast<double>(telling[k]));
+    }
+    return any ? least : 0;
+  }
+};
+
+}  // namespace
+
+float rounding_noise(DType dtype) {
+  switch (dtype) {
+    case DType::kBF16:
+      return 0x1p-7f;
+    case DType::kF16:
+      return 0x1p-10f;
+    default:
+      return 0x1p-21f;
+  }
+}
+
+std::vector<float> as_suspect(const WholeTensor& tensor, size_t model) {
+  const std::vector<float>& values = tensor.values[model];
+  std::vector<std::byte> bytes(values.size() * width(tensor.dtype));
+  encode(tensor.dtype, std::span<const float>(values), bytes.data());
+  std::vector<float> rounded(values.size());
+  decode(tensor.dtype, bytes.data(), std::span(rounded));
+  return rounded;
+}
+
+std::vector<float> computed_on(const WholeTensor& tensor, const Hypothesis& hypothesis) {
+  const Method& method = *find_method(hypothesis.method);
+  const Roles roles = roles_of(method.describe(), hypothesis);
+  auto parameters = std::make_shared<TensorParameters>();
+  for (size_t k = 0; k < roles.models.size(); ++k) {
+    if (tensor.values[roles.models[k]].size() != tensor.elements()) return {};
+    const bool listed = k < hypothesis.inputs.size();
+    parameters->per_model.push_back(
+        resolved(method.describe(), listed ? hypothesis.inputs[k].parameters : ParameterValues{},
+                 true, tensor.name));
+  }
+  parameters->global = resolved(method.describe(), hypothesis.parameters, false, tensor.name);
+  TensorTask task{.name = tensor.name,
+                  .shape = tensor.shape,
+                  .parameters = parameters,
+                  .inputs = {},
+                  .base = roles.base};
+  task.elements = tensor.elements();
+  task.inputs.assign(roles.models.size(), DType::kF32);
+  task.out = tensor.dtype;
+  if (method.check(task)) return {};
+
+  const auto work = method.start(task);
+  const uint64_t grain = std::max<uint64_t>(1, work->grain());
+  const uint64_t step = std::max(grain, kPiece / grain * grain);
+  WorkScratch scratch;
+  std::vector<Operand> operands(roles.models.size());
+  const auto over_all = [&](const auto& act) {
+    for (uint64_t first = 0; first < task.elements; first += step) {
+      for (size_t k = 0; k < operands.size(); ++k) {
+        const float* from = tensor.values[roles.models[k]].data() + first;
+        operands[k] = {DType::kF32, reinterpret_cast<const std::byte*>(from)};
+      }
+      act(Piece{first, std::min(step, task.elements - first), operands});
+    }
+  };
+  while (work->wants_pass()) {
+    over_all([&](const Piece& piece) { work->look(piece, scratch); });
+    if (!work->end_pass()) return {};
+  }
+  std::vector<std::byte> bytes(task.elements * width(task.out));
+  over_all([&](const Piece& piece) {
+    work->apply(piece, bytes.data() + piece.first * width(task.out), scratch);
+  });
+  std::vector<float> made(task.elements);
+  decode(task.out, bytes.data(), std::span(made));
+  return made;
+}
+
+uint64_t elements_reproduced(const WholeTensor& tensor, const Hypothesis& hypothesis) {
+  const std::vector<float> made = computed_on(tensor, hypothesis);
+  uint64_t equal = 0;
+  for (size_t i = 0; i < made.size(); ++i) {
+    equal += std::bit_cast<uint32_t>(tensor.values[0][i]) == std::bit_cast<uint32_t>(made[i]);
+  }
+  return equal;
+}
+
+double share_reproduced(const Evidence& evidence, const WholeTensor& tensor,
+                        const Hypothesis& hypothesis) {
+  const std::vector<float> made = computed_on(tensor, hypothesis);
+  if (made.empty()) return 0;
+  Counted counted;
+  counted.add(evidence, tensor, made);
+  return counted.least_share();
+}
+
+double share_reproduced(const Evidence& evidence, const Hypothesis& hypothesis) {
+  Counted counted;
+  for (const auto& probe : evidence.probes) {
+    const std::vector<float> made = computed_on(*probe, hypothesis);
+    if (made.empty()) return 0;
+    counted.add(evidence, *probe, made);
+  }
+  return counted.least_share();
+}
+
+bool promising(const Evidence& evidence, const Hypothesis& hypothesis) {
+  if (evidence.probes.empty()) return false;
+  return share_reproduced(evidence, *evidence.probes.front(), hypothesis) >= kPromising;
+}
+
+bool explains(const Evidence& evidence, const Hypothesis& hypothesis) {
+  const WholeTensor& tensor = *evidence.probes.front();
+  const std::vector<float> made = computed_on(tensor, hypothesis);
+  if (made.empty()) return false;
+  const std::vector<float>& suspect = tensor.values[0];
+  std::vector<double> largest(made.size());
+  std::vector<float> nearest(made.size(), std::numeric_limits<float>::infinity());
+  for (size_t i = 0; i < made.size(); ++i) largest[i] = static_cast<double>(std::abs(suspect[i]));
+  for (const size_t m : evidence.candidates) {
+    const std::vector<float> values = as_suspect(tensor, m);
+    for (size_t i = 0; i < made.size(); ++i) {
+      largest[i] = std::max(largest[i], static_cast<double>(std::abs(values[i])));
+      nearest[i] = std::min(nearest[i], std::abs(values[i] - suspect[i]));
+    }
+  }
+  std::vector<CellEnds> cells(made.size());
+  cell_ends(tensor.dtype, largest, cells);
+  uint64_t telling = 0, near = 0;
+  for (size_t i = 0; i < made.size(); ++i) {
+    const double noise =
+        (tensor.dtype == DType::kF32 ? kCellsOfF32 : kCells) * (cells[i].high - cells[i].low);
+    if (!(static_cast<double>(nearest[i]) > 2 * noise)) continue;
+    ++telling;
+    near += static_cast<double>(std::abs(made[i] - suspect[i])) <= noise;
+  }
+  return telling < kLeastTelling ||
+         static_cast<double>(near) >= kExplained * static_cast<double>(telling);
+}
+
+}  // namespace hieron

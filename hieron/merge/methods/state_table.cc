@@ -1,0 +1,326 @@
+#include "hieron/merge/methods/state_table.h"
+
+#include <Eigen/Dense>
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <numeric>
+
+#include "hieron/fit/span_fit.h"
+#include "hieron/kernels/decode.h"
+#include "hieron/merge/methods/state_pursuit.h"
+
+namespace hieron {
+namespace {
+
+constexpr size_t kSampled = 4000;      // elements of a tensor, for the pursuit
+constexpr size_t kTensorsForBase = 2;  // of the probes, to choose among bases
+constexpr double kWell = 0.9;          // explained: no other start is tried
+constexpr double kWorthDenseStart = 0.25;
+constexpr double kOneRounding = 0.99;  // of the rows in their cells (docs/recovery.md §2)
+constexpr uint64_t kLeastTogether = 30;
+constexpr double kElected = 0.05;  // of those together: changes of both signs, wrongly seen
+constexpr int kWeightRounds = 3;
+
+using Tensor = std::shared_ptr<const WholeTensor>;
+
+Tensor rounded_inputs(const WholeTensor& whole) {
+  auto rounded = std::make_shared<WholeTensor>(whole);
+  std::vector<std::byte> bytes;
+  for (size_t m = 1; m < rounded->values.size(); ++m) {
+    auto& values = rounded->values[m];
+    bytes.resize(values.size() * static_cast<size_t>(info(whole.dtype).bits) / 8);
+    encode(whole.dtype, std::span<const float>(values), bytes.data());
+    decode(whole.dtype, bytes.data(), std::span(values));
+  }
+  return rounded;
+}
+
+bool rounding_matters(const WholeTensor& whole) {
+  return info(whole.dtype).bits <= 16 && rounded_inputs(whole)->values != whole.values;
+}
+
+struct Found {
+  size_t base = 0;
+  bool inputs_rounded = false;
+  double worth = 0;  // explained, beyond chance
+  std::vector<size_t> parents = {};
+  States states = {};
+  std::vector<Tensor> tensors = {};
+  std::vector<std::vector<double>> factors = {};  // by tensor
+};
+
+// Over bases, and inputs as they are or rounded first.
+class Search {
+ public:
+  explicit Search(const Evidence& evidence) : evidence_(evidence) {}
+
+  std::optional<Found> best() const {
+    const std::vector<size_t> bases = evidence_.possible_bases();
+    std::vector<Found> rivals;
+    for (const bool rounded : {false, true}) {
+      if (rounded && !rounding_matters(*evidence_.probes.back())) continue;
+      for (const size_t base : bases) {
+        const size_t tensors = bases.size() > 1 ? kTensorsForBase : SIZE_MAX;
+        if (auto found = search(base, rounded, tensors)) rivals.push_back(std::move(*found));
+      }
+    }
+    const auto best = std::ranges::max_element(rivals, {}, &Found::worth);
+    if (best == rivals.end()) return std::nullopt;
+    if (bases.size() == 1) return std::move(*best);
+    return search(best->base, best->inputs_rounded, SIZE_MAX);
+  }
+
+ private:
+  // On the largest `tensors` of the probes.
+  std::optional<Found> search(size_t base, bool rounded, size_t tensors) const {
+    std::vector<size_t> candidates;
+    for (const size_t m : evidence_.candidates) {
+      if (m != base) candidates.push_back(m);
+    }
+    if (candidates.empty()) return std::nullopt;
+    Found found{.base = base, .inputs_rounded = rounded};
+    std::vector<SampledTensor> samples;
+    const auto& probes = evidence_.probes;
+    for (size_t t = probes.size() - std::min(tensors, probes.size()); t < probes.size(); ++t) {
+      found.tensors.push_back(rounded ? rounded_inputs(*probes[t]) : probes[t]);
+      samples.push_back(sample_of(found.tensors.back(), base, candidates, kSampled));
+    }
+    const double rounding = rounding_of(probes[0]->dtype, false);
+    Pursuit pursuit(samples, candidates.size(), rounding);
+    pursuit.pursue();
+    if (pursuit.explained() < kWell && dense()) {
+      Pursuit other(samples, candidates.size(), rounding);
+      other.start_from(fits(samples, base));
+      other.pursue();
+      if (other.explained() > pursuit.explained()) pursuit = other;
+    }
+    if (pursuit.parents().empty()) return std::nullopt;
+    found.worth = pursuit.explained() - pursuit.by_chance();
+    found.states = pursuit.states();
+    found.factors = pursuit.factors();
+    for (const size_t c : pursuit.parents()) found.parents.push_back(candidates[c]);
+    sort_parents(found);
+    return found;
+  }
+
+  bool dense() const {
+    return std::ranges::any_of(evidence_.fits, [](const TensorFit& fit) {
+      return std::max(fit.fit.one_rounding(), fit.fit.several_roundings()) >= kWorthDenseStart;
+    });
+  }
+
+  // Combinations of the base and the candidates for each sample.
+  static std::vector<SpanFit> fits(std::span<const SampledTensor> samples, size_t base) {
+    std::vector<SpanFit> found;
+    for (const SampledTensor& sample : samples) {
+      std::vector<double> suspect;
+      std::vector<std::vector<double>> models(sample.changes.size() + 1);
+      for (size_t j = 0; j < sample.size(); ++j) {
+        const double b = sample.whole->values[base][sample.elements[j]];
+        suspect.push_back(sample.whole->values[0][sample.elements[j]]);
+        models[0].push_back(b);
+        for (size_t c = 0; c < sample.changes.size(); ++c) {
+          models[c + 1].push_back(b + sample.changes[c][j]);
+        }
+      }
+      SpanRows rows(models.size());
+      rows.add({sample.whole->dtype, suspect, {models.begin(), models.end()}}, kSampled);
+      found.push_back(fit_span(rows, SpanEffort::kThorough));
+    }
+    return found;
+  }
+
+  // So that nothing depends on what was found first.
+  static void sort_parents(Found& found) {
+    std::vector<size_t> order(found.parents.size());
+    std::iota(order.begin(), order.end(), size_t{0});
+    std::ranges::sort(order, {}, [&](size_t k) { return found.parents[k]; });
+    const auto sort = [&]<class T>(std::vector<T>& values) {
+      std::vector<T> sorted;
+      for (const size_t k : order) sorted.push_back(values[k]);
+      values = std::move(sorted);
+    };
+    sort(found.parents);
+    if (!found.states.weights.empty()) sort(found.states.weights);
+    for (auto& factors : found.factors) sort(factors);
+  }
+
+  const Evidence& evidence_;
+};
+
+// --- all elements of the tensors ---
+
+// The tensor's changes, each element having those of another one.
+WholeTensor shuffled(const StateTable& table, const WholeTensor& whole) {
+  const size_t n = whole.elements();
+  WholeTensor moved{.name = {},
+                    .shape = {},
+                    .role = {},
+                    .dtype = whole.dtype,
+                    .values = std::vector<std::vector<float>>(whole.values.size())};
+  moved.values[0] = whole.values[0];
+  moved.values[table.base] = whole.values[table.base];
+  const std::vector<float>& base = whole.values[table.base];
+  for (const size_t m : table.parents) {
+    for (size_t i = 0; i < n; ++i) {
+      const size_t j = (i + n / 2) % n;
+      moved.values[m].push_back(base[i] + (whole.values[m][j] - base[j]));
+    }
+  }
+  return moved;
+}
+
+class Completion {
+ public:
+  Completion(StateTable& table, DType dtype) : table_(table), dtype_(dtype) {}
+
+  void run() {
+    fit_factors();
+    if (table_.states.mixing == Mixing::kAverage) fit_weights();
+    find_consensus();
+    for (StateTensor& tensor : table_.tensors) finish(table_, tensor);
+  }
+
+  // Labels and counts, under factors that stand.
+  static void finish(const StateTable& table, StateTensor& tensor) {
+    const double rounding = rounding_of(tensor.whole->dtype, table.one_rounding);
+    const ElementStates elements = states_of(table, *tensor.whole);
+    const auto counts = elements.explained(tensor.factors, rounding);
+    tensor.telling = counts.telling;
+    tensor.explained = counts.explained;
+    tensor.labels = elements.labels(tensor.factors, rounding);
+    const WholeTensor others = shuffled(table, *tensor.whole);
+    tensor.by_chance = states_of(table, others).explained(tensor.factors, rounding).explained;
+  }
+
+  static ElementStates states_of(const StateTable& table, const WholeTensor& whole) {
+    return ElementStates(whole, table.base, table.parents, table.states);
+  }
+
+ private:
+  double loose() const { return rounding_of(dtype_, false); }
+
+  void fit_factors() {
+    uint64_t judged = 0, within = 0;
+    std::vector<FactorEstimate> exact;
+    for (StateTensor& tensor : table_.tensors) {
+      const ElementStates elements = states_of(table_, *tensor.whole);
+      FactorEstimate estimate = elements.fit(tensor.factors, loose(), false);
+      tensor.factors = estimate.factors;
+      estimate = elements.fit(tensor.factors, loose(), false);
+      tensor.factors = estimate.factors;
+      tensor.errors = estimate.errors;
+      exact.push_back(elements.fit(tensor.factors, loose(), true));
+      judged += exact.back().judged;
+      within += exact.back().within_cell;
+    }
+    table_.one_rounding =
+        judged > 0 && static_cast<double>(within) >= kOneRounding * static_cast<double>(judged);
+    if (!table_.one_rounding) return;
+    for (size_t t = 0; t < exact.size(); ++t) {
+      table_.tensors[t].factors = std::move(exact[t].factors);
+      table_.tensors[t].errors = std::move(exact[t].errors);
+    }
+  }
+
+  // Weights of the average, one for all tensors: those that obey the equations best.
+  void fit_weights() {
+    const auto n = static_cast<Eigen::Index>(table_.states.weights.size());
+    const double rounding = rounding_of(dtype_, table_.one_rounding);
+    for (int round = 0; round < kWeightRounds; ++round) {
+      ElementStates::WeightEquations equations;
+      for (const StateTensor& tensor : table_.tensors) {
+        states_of(table_, *tensor.whole)
+            .add_equations(tensor.factors, round == 0 ? loose() : rounding, equations);
+      }
+      if (equations.elements < kLeastTogether) return;
+      const Eigen::Map<const Eigen::MatrixXd> matrix(equations.matrix.data(), n, n);
+      const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> solver(matrix);
+      const Eigen::VectorXd least = solver.eigenvectors().col(0);
+      const Eigen::VectorXd weights = least / least.sum();
+      if (!(weights.minCoeff() > 0)) return;
+      table_.states.weights.assign(weights.begin(), weights.end());
+    }
+  }
+
+  void find_consensus() {
+    ElementStates::Consensus consensus;
+    for (const StateTensor& tensor : table_.tensors) {
+      consensus += states_of(table_, *tensor.whole)
+                       .consensus(tensor.factors, rounding_of(dtype_, table_.one_rounding));
+    }
+    if (consensus.together < kLeastTogether) return;
+    table_.elected =
+        static_cast<double>(consensus.against) < kElected * static_cast<double>(consensus.together);
+    table_.states.elected = *table_.elected;
+  }
+
+  StateTable& table_;
+  const DType dtype_;
+};
+
+double share(const StateTable& table, uint64_t StateTensor::* part) {
+  uint64_t sum = 0, all = 0;
+  for (const StateTensor& tensor : table.tensors) {
+    sum += tensor.*part;
+    all += tensor.telling;
+  }
+  return all ? static_cast<double>(sum) / static_cast<double>(all) : 0;
+}
+
+}  // namespace
+
+double StateTable::explained() const { return share(*this, &StateTensor::explained); }
+double StateTable::by_chance() const { return share(*this, &StateTensor::by_chance); }
+
+std::optional<StateTable> find_states(const Evidence& evidence) {
+  if (evidence.probes.empty()) return std::nullopt;
+  auto found = Search(evidence).best();
+  if (!found) return std::nullopt;
+  StateTable table{.base = found->base,
+                   .parents = found->parents,
+                   .states = found->states,
+                   .elected = {},
+                   .inputs_rounded = found->inputs_rounded,
+                   .tensors = {}};
+  for (size_t t = 0; t < found->tensors.size(); ++t) {
+    StateTensor& tensor = table.tensors.emplace_back();
+    tensor.whole = found->tensors[t];
+    tensor.factors = found->factors[t];
+    tensor.errors.assign(tensor.factors.size(), 0);
+  }
+  Completion(table, table.tensors.front().whole->dtype).run();
+  return table;
+}
+
+StateTensor read_states(const StateTable& table, const std::shared_ptr<const WholeTensor>& whole) {
+  StateTensor tensor;
+  tensor.whole = table.inputs_rounded ? rounded_inputs(*whole) : whole;
+  const double loose = rounding_of(whole->dtype, false);
+  const std::array sample{sample_of(tensor.whole, table.base, table.parents, kSampled)};
+  std::vector<double> expected(table.parents.size());
+  for (const StateTensor& other : table.tensors) {
+    for (size_t k = 0; k < expected.size(); ++k) {
+      expected[k] += other.factors[k] / static_cast<double>(table.tensors.size());
+    }
+  }
+  Pursuit best(sample, table.parents.size(), loose);
+  best.set(expected, table.states);
+  // A few kept changes may be enlarged by much more than those of a large tensor.
+  for (const double spread : {0.3, 3.0}) {
+    Pursuit placed(sample, table.parents.size(), loose);
+    placed.place(expected, spread, table.states);
+    if (placed.explained() > best.explained()) best = placed;
+  }
+  tensor.factors = best.factors()[0];
+  const ElementStates elements = Completion::states_of(table, *tensor.whole);
+  FactorEstimate estimate = elements.fit(tensor.factors, loose, false);
+  estimate = elements.fit(estimate.factors, loose, table.one_rounding);
+  tensor.factors = std::move(estimate.factors);
+  tensor.errors = std::move(estimate.errors);
+  Completion::finish(table, tensor);
+  return tensor;
+}
+
+}  // namespace hieron
