@@ -64,10 +64,10 @@ Json recipe_json(const FoundRecipe& recipe) {
             {"models", list(recipe.models,
                             [](const RecipeModel& model) {
                               Json one{{"ref", model.ref},
-                                        {"weight", number(model.weight)},
-                                        {"effective", number(model.effective)},
-                                        {"low", number(model.low)},
-                                        {"high", number(model.high)}};
+                                       {"weight", number(model.weight)},
+                                       {"effective", number(model.effective)},
+                                       {"low", number(model.low)},
+                                       {"high", number(model.high)}};
                               for (const auto& [name, value] : model.parameters) {
                                 one[name] = number(value);
                               }

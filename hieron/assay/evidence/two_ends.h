@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "hieron/recover/sample.h"
 #include "hieron/fit/depth.h"
+#include "hieron/recover/sample.h"
 
 namespace hieron {
 
