@@ -139,7 +139,7 @@ TEST(Terminal, ShowsARecipeThatVariesAsYaml) {
   for (int i = 0; i < 40; ++i) result.recipe->yaml += "- layer " + std::to_string(i) + "\n";
   const std::string text = audit_text(result, {});
   EXPECT_THAT(text, HasSubstr("  slices:"));
-  EXPECT_THAT(text, HasSubstr("and 28 more lines"));
+  EXPECT_THAT(text, HasSubstr("and 18 more lines"));
 }
 
 TEST(Terminal, NamesTheFirstDifferenceAndWhatWasLeftOut) {
