@@ -5,6 +5,7 @@
 
 #include <filesystem>
 #include <string>
+#include <tuple>
 
 #include "hieron/core/prf.h"
 #include "hieron/merge/computed.h"
@@ -91,6 +92,77 @@ TEST(Recover, FindsTheBlendsOfF32Models) {
                   {kLstm[1], kLstm[2]}, kLstm[0]);
     expect_weights(found, {0.55, 0.25, 0.2}, arithmetic);
   }
+}
+
+// Every other way of merging, in hieron's arithmetic and in mergekit's.
+std::string filled(std::string text, const Family& family) {
+  for (const auto& [mark, name] : {std::pair{"%A", "code"}, std::pair{"%B", "news"}}) {
+    for (size_t at = text.find(mark); at != text.npos; at = text.find(mark)) {
+      text.replace(at, 2, family.folder + "/" + name);
+    }
+  }
+  return text;
+}
+
+// Two models on one arc: the methods agree to the last bit where they are computed exactly.
+bool same_bytes(std::string_view found, std::string_view method) {
+  const auto is = [](std::string_view a, std::string_view b, std::string_view c,
+                     std::string_view d) { return a == c && b == d; };
+  return found == method || is(found, method, "nuslerp", "slerp") ||
+         is(found, method, "multislerp", "karcher");
+}
+
+TEST(Recover, NamesTheMethod) {
+  const std::string plain = "  - model: %A\n  - model: %B\n";
+  const std::string kept =
+      "  - model: %A\n    parameters: {weight: 0.6, density: 0.45}\n"
+      "  - model: %B\n    parameters: {weight: 0.5, density: 0.7}\n";
+  const std::vector<std::tuple<std::string, std::string, std::string>> recipes{
+      {"slerp", plain, "parameters: {t: 0.35}\nbase_model: %A\n"},
+      {"karcher", plain, ""},
+      {"model_stock", plain, "base_model: @\n"},
+      {"arcee_fusion", "  - model: %B\n", "base_model: @\n"},
+      {"sce", plain, "base_model: @\nparameters: {select_topk: 0.4}\n"},
+      {"nearswap", "  - model: %B\n", "base_model: @\nparameters: {t: 0.003}\n"},
+      {"ties", kept, "base_model: @\nparameters: {normalize: true}\n"},
+      {"breadcrumbs", kept, "base_model: @\nparameters: {gamma: 0.02}\n"},
+  };
+  for (const char* arithmetic : {"exact", "mergekit-0.1.5"}) {
+    for (const auto& [method, models, rest] : recipes) {
+      // mergekit stores what it fuses as f32: not found yet.
+      if (method == "arcee_fusion" && std::string_view(arithmetic) != "exact") continue;
+      std::string text = fmt::format(
+          "merge_method: {}\nmodels:\n{}{}dtype: bfloat16\nhieron: {{arithmetic: {}, experts: "
+          "separate}}\n",
+          method, models, rest, arithmetic);
+      if (const size_t at = text.find('@'); at != text.npos) {
+        text.replace(at, 1, moe().folder + "/base");
+      }
+      const auto found =
+          recovered(moe(), filled(text, moe()), {"code", "scripture", "news"}, "base");
+      ASSERT_TRUE(found.best) << method << " " << arithmetic;
+      EXPECT_TRUE(found.holds) << method << " " << arithmetic << " " << found.best->score.share();
+      EXPECT_TRUE(same_bytes(found.best->hypothesis.method, method))
+          << method << " " << arithmetic << ": " << found.best->hypothesis.method;
+    }
+  }
+}
+
+TEST(Recover, FindsTheSeedOfARandomMask) {
+  const auto found = recovered(
+      moe(),
+      filled(fmt::format("merge_method: dare_linear\nbase_model: {}/base\nmodels:\n"
+                         "  - model: %A\n    parameters: {{weight: 0.6, density: 0.5}}\n"
+                         "  - model: %B\n    parameters: {{weight: 0.4, density: 0.7}}\n"
+                         "dtype: bfloat16\n"
+                         "hieron: {{arithmetic: mergekit-0.1.5, seed: 1234, experts: separate}}\n",
+                         moe().folder),
+             moe()),
+      {"code", "scripture", "news"}, "base");
+  ASSERT_TRUE(found.best);
+  EXPECT_TRUE(found.holds) << found.best->score.share();
+  EXPECT_EQ(found.best->hypothesis.seed, 1234u);
+  EXPECT_EQ(found.best->hypothesis.method, "dare_linear");
 }
 
 TEST(Recover, NamesNothingForAnotherFineTune) {
