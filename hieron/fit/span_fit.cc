@@ -67,7 +67,9 @@ class SpanSolver {
         n_(rows.size()),
         columns_(rows.columns_.data(), static_cast<Eigen::Index>(n_),
                  static_cast<Eigen::Index>(rows.models_)),
-        rhs_(rows.rhs_.data(), static_cast<Eigen::Index>(n_)) {}
+        rhs_(rows.rhs_.data(), static_cast<Eigen::Index>(n_)) {
+    tame();
+  }
 
   Eigen::VectorXd solve(SpanEffort effort) {
     std::vector<double> weight(n_, 1.0);
@@ -119,9 +121,23 @@ class SpanSolver {
 
   Eigen::VectorXd residuals(const Eigen::VectorXd& a) const { return rhs_ - columns_ * a; }
 
+  // Elements next to zero have cells so narrow that one of them outweighs all others, and any
+  // multiple of a combination that makes it zero would do.
+  void tame() {
+    constexpr double kMostLeverage = 64;  // of the usual one
+    const Eigen::VectorXd sizes = columns_.rowwise().norm();
+    std::vector<double> sorted(sizes.begin(), sizes.end());
+    const auto middle = sorted.begin() + static_cast<std::ptrdiff_t>(sorted.size() / 2);
+    std::ranges::nth_element(sorted, middle);
+    const double most = kMostLeverage * *middle;
+    trust_ = sizes.unaryExpr(
+        [most](double size) { return size <= most ? 1 : (most / size) * (most / size); });
+  }
+
   // Weighted normal equations; columns that are nearly one another's multiples share their weight.
   Eigen::VectorXd least_squares(std::span<const double> weight) const {
-    const Eigen::Map<const Eigen::VectorXd> v(weight.data(), index(weight.size()));
+    const Eigen::Map<const Eigen::VectorXd> given(weight.data(), index(weight.size()));
+    const Eigen::VectorXd v = given.cwiseProduct(trust_);
     const Matrix weighted = v.asDiagonal() * columns_;
     Eigen::MatrixXd normal = weighted.transpose() * columns_;
     const Eigen::VectorXd right = weighted.transpose() * rhs_;
@@ -262,6 +278,7 @@ class SpanSolver {
   const size_t n_;
   const Eigen::Map<const Matrix> columns_;
   const Eigen::Map<const Eigen::VectorXd> rhs_;
+  Eigen::VectorXd trust_;  // in a row, for least squares
   Eigen::VectorXd best_;
   size_t best_count_ = 0;
 };

@@ -67,8 +67,10 @@ struct Evidence {
   // Whole tensors to work on, in all candidates and not equal in any two of them, smallest first;
   // several roles and layers if there are. At least one, of a few thousand elements or more.
   std::vector<std::shared_ptr<const WholeTensor>> probes;
-  // Any other tensor, read when asked for and kept.
+  // Any other tensor, read when asked for; kept while there is room.
   std::function<Result<std::shared_ptr<const WholeTensor>>(const std::string& tensor)> whole;
+  // How large that one would be; 0 if there is none.
+  std::function<uint64_t(const std::string& tensor)> elements;
   // Names of the tensors of numbers that suspect and candidates have, in the order in which
   // mergekit draws random numbers for them.
   std::vector<std::string> drawn;

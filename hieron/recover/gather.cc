@@ -26,7 +26,8 @@ constexpr size_t kThoroughTensors = 8;
 constexpr uint64_t kLeastProbe = 2048;      // elements
 constexpr uint64_t kUsualProbe = 1u << 17;  // larger ones only where there are no smaller
 constexpr uint64_t kMostProbe = 1u << 24;
-constexpr uint64_t kGoodProbe = 16384;  // one of them at least as large
+constexpr uint64_t kMostKept = 1u << 26;  // of all models, of tensors that were asked for
+constexpr uint64_t kGoodProbe = 16384;    // one of them at least as large
 constexpr size_t kProbes = 6;
 
 class Gatherer {
@@ -204,11 +205,23 @@ class Gatherer {
     return count;
   }
 
+  // Nearly all sampled elements are those of one candidate: whatever makes a copy reproduces them.
+  bool copied(const SampleRow& row) const {
+    const std::vector<double>& suspect = row.values[0];
+    return std::ranges::any_of(given_.candidates, [&](size_t m) {
+      size_t equal = 0;
+      for (size_t i = 0; i < suspect.size(); ++i) equal += row.values[m][i] == suspect[i];
+      return static_cast<double>(equal) >= kCopied * static_cast<double>(suspect.size());
+    });
+  }
+  static constexpr double kCopied = 0.99;
+
   Status choose_probes() {
     struct Choice {
       size_t row;
       uint64_t elements;
       TensorRole role;
+      bool copied;
     };
     std::vector<Choice> choices;
     for (const size_t r : complete_) {
@@ -217,7 +230,7 @@ class Gatherer {
       if (row.count == 0 || elements > kMostProbe || info(row.dtypes[0]).bits > 32) continue;
       const double share = static_cast<double>(telling(row)) / static_cast<double>(row.count);
       if (share * static_cast<double>(elements) < kLeastInformative || share < 0.01) continue;
-      choices.push_back({row.row, elements, row.role});
+      choices.push_back({row.row, elements, row.role, copied(row)});
     }
     if (choices.empty()) {
       return refuse(fmt::format("{} has no tensor in common with all candidates in which they "
@@ -225,10 +238,11 @@ class Gatherer {
                                 given_.alignment.models[0]->ref),
                     given_.alignment.models[0]->ref);
     }
-    // Usual sizes first, in ascending order; then whatever is nearest to usual.
+    // Usual sizes first, in ascending order; then whatever is nearest to usual; copies last.
     const auto rank = [](const Choice& choice) {
       const bool small = choice.elements<kLeastProbe, large = choice.elements> kUsualProbe;
-      return std::pair{small ? 1 : large ? 2 : 0, small ? ~choice.elements : choice.elements};
+      const int size = small ? 1 : large ? 2 : 0;
+      return std::pair{size + (choice.copied ? 3 : 0), small ? ~choice.elements : choice.elements};
     };
     std::ranges::stable_sort(choices, std::ranges::less{}, rank);
     std::vector<size_t> chosen;
@@ -245,7 +259,8 @@ class Gatherer {
     // One that is large enough to tell recipes apart that differ in few elements.
     for (const Choice& choice : choices) {
       if (total >= kGoodProbe) break;
-      if (choice.elements >= kGoodProbe && choice.elements <= kUsualProbe) take(choice);
+      const bool usual = choice.elements >= kGoodProbe && choice.elements <= kUsualProbe;
+      if (usual && !choice.copied) take(choice);
     }
     for (const bool new_role : {true, false}) {
       for (const Choice& choice : choices) {
@@ -282,21 +297,34 @@ class Gatherer {
     struct Kept {
       std::mutex mutex;
       std::map<std::string, std::shared_ptr<const WholeTensor>, std::less<>> tensors;
+      uint64_t elements = 0;
     };
     auto kept = std::make_shared<Kept>();
+    auto rows = std::make_shared<std::map<std::string, size_t, std::less<>>>();
+    for (size_t i = 0; i < given_.alignment.rows.size(); ++i) {
+      rows->emplace(given_.alignment.rows[i].name, i);
+    }
     for (const auto& probe : evidence_.probes) kept->tensors[probe->name] = probe;
-    evidence_.whole = [&given = given_, kept](
+    evidence_.whole = [&given = given_, kept, rows](
                           const std::string& name) -> Result<std::shared_ptr<const WholeTensor>> {
       const std::lock_guard lock(kept->mutex);
-      auto& tensor = kept->tensors[name];
-      if (tensor) return tensor;
-      const auto& rows = given.alignment.rows;
-      const auto row = std::ranges::find(rows, name, &Row::name);
-      if (row == rows.end()) {
+      const auto known = kept->tensors.find(name);
+      if (known != kept->tensors.end()) return known->second;
+      const auto row = rows->find(name);
+      if (row == rows->end()) {
         return refuse(fmt::format("there is no tensor \"{}\" to look at.", printable(name)), name);
       }
-      HIERON_TRY(tensor, read_whole(given, static_cast<size_t>(row - rows.begin())));
+      HIERON_TRY(auto tensor, read_whole(given, row->second));
+      const uint64_t elements = tensor->elements() * tensor->values.size();
+      if (kept->elements + elements <= kMostKept) {
+        kept->elements += elements;
+        kept->tensors.emplace(name, tensor);
+      }
       return tensor;
+    };
+    evidence_.elements = [&given = given_, rows](const std::string& name) -> uint64_t {
+      const auto row = rows->find(name);
+      return row == rows->end() ? 0 : given.alignment.rows[row->second].elements;
     };
   }
 

@@ -17,42 +17,52 @@ constexpr uint64_t kLeastTelling = 100;
 // Of two recipes that do not hold the later one, which is more special, must be better by this.
 constexpr double kClearlyBetter = 0.005;
 constexpr double kWorthVarying = 0.9;
+// Complexity of digits that nobody wrote down so. Weights fitted tensor by tensor can stand for any
+// method that makes weighted sums: such a recipe does not end the search for what they are.
+constexpr int kFitted = 70;
 
 // Cheap to dear, general to special: each looks at the evidence and offers nothing where it cannot
-// have been. Those on one line are tried together, as they often give the same bytes.
-using Group = std::vector<std::string_view>;
-const std::vector<Group>& groups() {
-  static const std::vector<Group> table{
-      {"passthrough", "linear", "task_arithmetic", "weighted_sum", "add_difference"},
-      {"slerp", "nuslerp"},
-      {"multislerp"},
-      {"karcher"},
-      {"model_stock"},
-      {"arcee_fusion"},
-      {"ram"},
-      {"ramplus_tl"},
-      {"sce"},
-      {"nearswap"},
-      {"ties", "breadcrumbs", "breadcrumbs_ties"},
-      {"dare_linear", "dare_ties"},
-      {"della_linear", "della"},
+// have been. Those on one line are tried together, as they often give the same bytes. `sums`: each
+// tensor is a weighted sum of the models'.
+struct Names {
+  std::vector<std::string_view> methods;
+  bool sums = false;
+};
+const std::vector<Names>& names() {
+  static const std::vector<Names> table{
+      {{"passthrough", "linear", "task_arithmetic", "weighted_sum", "add_difference"}, true},
+      {{"slerp", "nuslerp"}, true},
+      {{"karcher", "model_stock", "multislerp", "geometric_median"}, true},
+      {{"arcee_fusion"}},
+      {{"ram"}},
+      {{"ramplus_tl"}},
+      {{"sce"}},
+      {{"nearswap"}},
+      {{"ties", "breadcrumbs", "breadcrumbs_ties"}},
+      {{"dare_linear", "dare_ties"}},
+      {{"della_linear", "della"}},
   };
   return table;
 }
 
+struct Group {
+  std::vector<const Method*> methods;
+  bool sums = false;
+};
+
 // Those first, then whatever else there is.
-std::vector<std::vector<const Method*>> in_order() {
-  std::vector<std::vector<const Method*>> ordered;
+std::vector<Group> in_order() {
+  std::vector<Group> ordered;
   std::set<const Method*> known;
-  for (const Group& group : groups()) {
-    auto& together = ordered.emplace_back();
-    for (const std::string_view name : group) {
+  for (const Names& group : names()) {
+    Group& together = ordered.emplace_back(Group{{}, group.sums});
+    for (const std::string_view name : group.methods) {
       const Method* method = find_method(name);
-      if (method && known.insert(method).second) together.push_back(method);
+      if (method && known.insert(method).second) together.methods.push_back(method);
     }
   }
   for (const Method* method : methods()) {
-    if (known.insert(method).second) ordered.push_back({method});
+    if (known.insert(method).second) ordered.push_back({{method}});
   }
   return ordered;
 }
@@ -79,7 +89,10 @@ void put_modest_first(std::vector<Tried>& tried) {
 // divided by their sum does too.
 std::vector<Hypothesis> variations(const Hypothesis& hypothesis) {
   constexpr size_t kMostInputs = 4;
-  const bool scales = hypothesis.method == "linear" &&
+  const bool varies = std::ranges::any_of(hypothesis.inputs, [](const HypothesisInput& input) {
+    return std::ranges::any_of(input.parameters, [](const auto& p) { return p.second.varies(); });
+  });
+  const bool scales = hypothesis.method == "linear" && !varies &&
                       hypothesis.parameters.contains("normalize") &&
                       hypothesis.parameters.find("normalize")->second.otherwise != 0;
   std::vector<Hypothesis> all;
@@ -91,7 +104,6 @@ std::vector<Hypothesis> variations(const Hypothesis& hypothesis) {
       for (auto& [name, value] : input.parameters) {
         if (factor == 1 || name != "weight") continue;
         value.otherwise = std::round(value.otherwise * factor * 1e6) / 1e6;
-        for (auto& [tensor, weight] : value.by_tensor) weight *= factor;
       }
     }
     std::vector<size_t> order(scaled.inputs.size());
@@ -106,15 +118,22 @@ std::vector<Hypothesis> variations(const Hypothesis& hypothesis) {
   return all;
 }
 
+// Of two recipes that hold.
+bool better(const Tried& a, const Tried& b) {
+  if (a.score.share() != b.score.share()) return a.score.share() > b.score.share();
+  return a.hypothesis.complexity < b.hypothesis.complexity;
+}
+
 }  // namespace
 
 Recovery recover_recipe(const Candidates& given, const Evidence& evidence,
                         std::span<const std::string_view> allowed) {
   const Trial trial(given, evidence);
   Recovery recovery;
-  for (const std::vector<const Method*>& group : in_order()) {
+  for (const Group& group : in_order()) {
+    if (recovery.holds && !group.sums) break;
     std::vector<Hypothesis> hypotheses;
-    for (const Method* method : group) {
+    for (const Method* method : group.methods) {
       const auto is = [&](std::string_view name) { return name == method->describe().name; };
       if (!allowed.empty() && std::ranges::none_of(allowed, is)) continue;
       std::ranges::move(method->recover(evidence), std::back_inserter(hypotheses));
@@ -135,12 +154,17 @@ Recovery recover_recipe(const Candidates& given, const Evidence& evidence,
     }
     const double needed = recovery.best ? recovery.best->score.share() + kClearlyBetter : 0;
     if (share < kHolds && share < needed) continue;
+    if (recovery.holds && !better(tried.front(), *recovery.best)) continue;
+    std::vector<Tried> others = std::move(recovery.others);
+    if (recovery.holds) others.insert(others.begin(), *recovery.best);
+    recovery.others.clear();
     recovery.best = tried.front();
     recovery.holds = share >= kHolds && tried.front().score.telling >= kLeastTelling;
     if (!recovery.holds) continue;
     std::erase_if(tried, [](const Tried& t) { return t.score.share() < kHolds; });
     recovery.others.assign(tried.begin() + 1, tried.end());
-    break;
+    std::ranges::move(others, std::back_inserter(recovery.others));
+    if (share == 1 && recovery.best->hypothesis.complexity < kFitted) break;
   }
   return recovery;
 }

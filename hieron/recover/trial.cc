@@ -66,6 +66,21 @@ Trial::Models Trial::cut_to_probes() const {
   return cut;
 }
 
+// Without the values of tensors that are no probes: a list of hundreds takes its time to read.
+Hypothesis Trial::for_probes(Hypothesis hypothesis) const {
+  const auto cut = [&](ParameterValues& values) {
+    for (auto& [name, value] : values) {
+      std::erase_if(value.by_tensor, [&](const auto& of) {
+        return std::ranges::none_of(
+            evidence_.probes, [&](const auto& probe) { return probe->name.contains(of.first); });
+      });
+    }
+  };
+  cut(hypothesis.parameters);
+  for (HypothesisInput& input : hypothesis.inputs) cut(input.parameters);
+  return hypothesis;
+}
+
 std::vector<Rendering> Trial::renderings(const Hypothesis& hypothesis) const {
   const WholeTensor& probe = *evidence_.probes.front();
   const DType stored = stored_dtype(given_, 0, probe.name), real = probe.dtype;
@@ -105,6 +120,10 @@ std::vector<Rendering> Trial::renderings(const Hypothesis& hypothesis) const {
     if (real != DType::kF32 && stored == real) {
       add(name, std::string(torch_name(DType::kF32)), real_name);
     }
+    // Some methods return f32 whatever they work in, and that is what is stored.
+    if (input != real && mergekit::returned_dtype(version, hypothesis.method, input) == stored) {
+      add(name, std::string(torch_name(input)), "");
+    }
   }
   return all;
 }
@@ -123,7 +142,8 @@ Result<std::shared_ptr<const Plan>> Trial::plan(const Hypothesis& hypothesis,
 TrialScore Trial::score(const Hypothesis& hypothesis, const Rendering& rendering,
                         Probes probes) const {
   // Random streams run through all tensors: those of a part of the model would be others.
-  const auto planned = plan_with(hypothesis.seed ? given_.models : cut_, hypothesis, rendering);
+  const auto planned = hypothesis.seed ? plan_with(given_.models, hypothesis, rendering)
+                                       : plan_with(cut_, for_probes(hypothesis), rendering);
   if (!planned) return {};
   const auto made = computed_checkpoint(*planned);
   if (!made) return {};

@@ -55,6 +55,7 @@ class Trial {
   using Probes = std::span<const std::shared_ptr<const WholeTensor>>;
 
   Models cut_to_probes() const;
+  Hypothesis for_probes(Hypothesis hypothesis) const;
   std::vector<Rendering> renderings(const Hypothesis& hypothesis) const;
   std::vector<Tried> rendered(std::span<const Hypothesis> hypotheses) const;
   Result<std::shared_ptr<const Plan>> plan_with(const Models& models, const Hypothesis& hypothesis,

@@ -202,14 +202,15 @@ class ArceeFusion final : public Method {
       const std::vector<float> origin = as_suspect(tensor, base);
       for (const size_t model : seen.candidates) {
         if (model == base || !chooses(tensor, origin, as_suspect(tensor, model))) continue;
-        Hypothesis hypothesis = plain_hypothesis(describe().name, std::array{model}, base);
-        if (promising(seen, hypothesis)) found.push_back(std::move(hypothesis));
+        found.push_back(plain_hypothesis(describe().name, std::array{model}, base));
       }
     }
     return found;
   }
 
  private:
+  static constexpr float kNoiseOfChange = 0x1p-8f;  // bf16's, whatever is stored
+
   // The base, or the model; the model give or take the rounding of b + (x − b).
   static bool chooses(const WholeTensor& tensor, std::span<const float> base,
                       std::span<const float> model) {
@@ -219,7 +220,8 @@ class ArceeFusion final : public Method {
     for (size_t i = 0; i < suspect.size() && neither <= allowed; ++i) {
       const float size = std::max(std::abs(base[i]), std::abs(model[i]));
       const bool is_base = suspect[i] == base[i];
-      const bool is_model = std::abs(suspect[i] - model[i]) <= noise * size;
+      const float of_change = kNoiseOfChange * std::abs(model[i] - base[i]);
+      const bool is_model = std::abs(suspect[i] - model[i]) <= noise * size + of_change;
       neither += !is_base && !is_model;
       taken += is_model && !is_base;
     }

@@ -17,7 +17,8 @@ constexpr double kWide = 2;        // cells: of a change that is seen at all
 constexpr size_t kLeastRows = 20;  // of known state, for a factor to be fitted
 constexpr size_t kJudgedRows = 8000;
 constexpr double kSolved = 0.99;  // in the cells: one rounding (docs/recovery.md §2)
-constexpr double kExact = 1e-5;   // error of factors that are
+constexpr double kExact = 1e-5;   // least error of factors that are
+constexpr double kSharper = 0.2;  // such an error, as part of that of least squares
 
 // Rows of known state: the suspect's value, and each parent's where its change stays, the base's
 // where not.
@@ -76,7 +77,7 @@ class KnownRows {
     for (size_t k = 0; k < counts_.size(); ++k) {
       if (counts_[k] < kLeastRows) continue;
       estimate.factors[k] = fit.weights[k + 1];
-      estimate.errors[k] = std::min(estimate.errors[k], kExact);
+      estimate.errors[k] = std::max(kExact, kSharper * estimate.errors[k]);
     }
   }
 
@@ -205,23 +206,25 @@ std::vector<std::vector<uint8_t>> ElementStates::labels(std::span<const double> 
 
 void ElementStates::add_equations(std::span<const double> factors, double rounding,
                                   WeightEquations& equations) const {
-  const size_t n = values_.size();
-  equations.matrix.resize(n * n);
-  std::array<double, States::kMostParents> row{};
+  constexpr size_t kUnknowns = WeightEquations::kUnknowns;
+  std::array<double, kUnknowns> row{};
   each(factors, rounding, [&](const Element& element) {
     if (std::popcount(element.compatible) != 1) return;
     const auto state = static_cast<size_t>(std::countr_zero(element.compatible));
     if (std::popcount(state) < 2 || !apart(element, state, rounding)) return;
     double sum = 0;
-    for (size_t k = 0; k < n; ++k) sum += state >> k & 1 ? states_.weights[k] : 0;
+    for (size_t k = 0; k < values_.size(); ++k) sum += state >> k & 1 ? states_.weights[k] : 0;
     const double noise = sum * (seen_.width(element.i) + rounding * element.size[state]);
-    for (size_t k = 0; k < n; ++k) {
-      row[k] = state >> k & 1 ? (element.scaled[k] - seen_.middle(element.i)) / noise : 0;
+    row.fill(0);
+    for (size_t k = 0; k < values_.size(); ++k) {
+      if (state >> k & 1) row[k] = element.scaled[k] / noise;
     }
-    for (size_t j = 0; j < n; ++j) {
-      for (size_t k = 0; k < n; ++k) equations.matrix[j * n + k] += row[j] * row[k];
+    row[States::kMostParents + state] = -seen_.middle(element.i) / noise;
+    for (size_t j = 0; j < kUnknowns; ++j) {
+      if (row[j] == 0) continue;
+      for (size_t k = 0; k < kUnknowns; ++k) equations.matrix[j * kUnknowns + k] += row[j] * row[k];
     }
-    ++equations.elements;
+    ++equations.elements[state];
   });
 }
 

@@ -51,10 +51,12 @@ class ElementStates {
   std::vector<std::vector<uint8_t>> labels(std::span<const double> factors, double rounding) const;
 
   // Equations that an average's weights obey, from elements where several parents stay:
-  // Σ_{k∈T} w_k·(a_k·d_k − y) = 0.
+  // Σ_{k∈T} w_k·a_k·d_k = y·D_T. Where every step is rounded, so is D_T: it is another unknown for
+  // each state.
   struct WeightEquations {
-    std::vector<double> matrix;  // row by row, parents × parents
-    uint64_t elements = 0;
+    static constexpr size_t kUnknowns = States::kMostParents + States::kMost;  // w_k, then D_T
+    std::vector<double> matrix = std::vector<double>(kUnknowns * kUnknowns);   // of squares
+    std::vector<uint64_t> elements = std::vector<uint64_t>(States::kMost);     // by state
   };
   void add_equations(std::span<const double> factors, double rounding,
                      WeightEquations& equations) const;

@@ -48,12 +48,12 @@ std::vector<std::vector<size_t>> subsets(std::span<const size_t> models, size_t 
 }
 
 void add_orders(const Evidence& evidence, const Hypothesis& hypothesis, size_t most,
-                std::vector<Hypothesis>& found) {
+                std::vector<Hypothesis>& found, bool always) {
   const size_t n = hypothesis.inputs.size();
   std::vector<size_t> order(n);
   std::iota(order.begin(), order.end(), size_t{0});
   found.push_back(hypothesis);
-  if (n > most || evidence.probes.front()->dtype != DType::kF32) return;
+  if (n > most || !(always || evidence.probes.front()->dtype == DType::kF32)) return;
   while (std::ranges::next_permutation(order).found) {
     Hypothesis& other = found.emplace_back(hypothesis);
     for (size_t k = 0; k < n; ++k) other.inputs[k] = hypothesis.inputs[order[k]];

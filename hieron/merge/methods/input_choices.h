@@ -23,11 +23,11 @@ std::vector<size_t> heaviest_beside(const Evidence& evidence, std::optional<size
 // Every subset of `models` that has at least `least`, fewest first.
 std::vector<std::vector<size_t>> subsets(std::span<const size_t> models, size_t least);
 
-// Adds the hypothesis; of a suspect in f32, which shows the order of sums in most elements, with
-// its inputs in every order if there are at most `most` of them. (Of others the order is varied
-// once all else is found: recover/recover.cc.)
+// Adds the hypothesis; of a suspect in f32, which shows the order of sums in most elements (and if
+// `always`), with its inputs in every order if there are at most `most` of them. (Of others the
+// order is varied once all else is found: recover/recover.cc.)
 void add_orders(const Evidence& evidence, const Hypothesis& hypothesis, size_t most,
-                std::vector<Hypothesis>& found);
+                std::vector<Hypothesis>& found, bool always = false);
 
 // A hypothesis whose inputs have no parameters.
 Hypothesis plain_hypothesis(std::string_view method, std::span<const size_t> models,

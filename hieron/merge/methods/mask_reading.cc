@@ -10,7 +10,7 @@
 namespace hieron {
 namespace {
 
-constexpr double kExplained = 0.9;   // true 0.97 to 1, wrong 0.55 to 0.66 (docs/recovery.md §4.3)
+constexpr double kExplained = 0.95;  // true 0.97 to 1, wrong 0.55 to 0.66 (docs/recovery.md §4.3)
 constexpr double kOverChance = 0.2;  // of what is left to explain
 constexpr uint64_t kLeastTelling = 300;
 constexpr double kLeastDropped = 0.003;  // of the labels: fewer are wrong ones
@@ -113,13 +113,12 @@ Counts count(std::span<const PlacedLabel> labels, bool fair_only) {
 // inside less the share of the dropped inside.
 struct Band {
   double first = 0, last = 1, separation = 0;
-  uint64_t dropped_above = 0, kept_above = 0;
+  double middle() const { return (first + last) / 2; }
 };
 
 Band best_band(std::span<const PlacedLabel> labels) {
   const Counts counts = count(labels, false);
-  Band band;
-  if (counts.kept == 0 || counts.dropped == 0) return band;
+  if (counts.kept == 0 || counts.dropped == 0) return {};
   const double gain = 1 / static_cast<double>(counts.kept);
   const double loss = 1 / static_cast<double>(counts.dropped);
   double sum = 0, most = 0;
@@ -136,14 +135,39 @@ Band best_band(std::span<const PlacedLabel> labels) {
       to = i;
     }
   }
-  band = {labels[from].first, labels[to].first, most};
-  for (size_t i = 0; i < from; ++i) ++(labels[i].kept ? band.kept_above : band.dropped_above);
-  return band;
+  return {labels[from].first, labels[to].first, most};
 }
 
-// Where a border behind `start` lies that as few labels as possible contradict. Before it stand the
-// kept ones or the dropped ones.
-Estimate border(std::span<const PlacedLabel> labels, bool kept_before, double start) {
+// Where a border behind `start` lies that as few labels as possible contradict.
+struct Border {
+  Estimate at;
+  int64_t wrong = 0, wrong_at_start = 0;  // labels that contradict it
+};
+
+// Among equal magnitudes the border is where the labels' shares put it: of those before it, as many
+// as there are places.
+void refine_among_equals(std::span<const PlacedLabel> labels, bool kept_before, Estimate& at) {
+  constexpr double kErrors = 4;
+  double before = 0, places = 0, offset = 0, variance = 0;
+  for (const PlacedLabel& label : labels) {
+    const double length = label.last - label.first;
+    if (!label.fair || !(length > 0) || !(label.first < at.value && at.value < label.last))
+      continue;
+    before += label.kept == kept_before;
+    places += 1 / length;
+    offset += label.first / length;
+    const double share = (at.value - label.first) / length;
+    variance += share * (1 - share);
+  }
+  constexpr double kFew = 10;
+  if (variance < kFew) return;
+  const double value = std::clamp((before + offset) / places, at.low, at.high);
+  const double off = kErrors * std::sqrt(variance) / places;
+  at = {value, std::max(at.low, value - off), std::min(at.high, value + off)};
+}
+
+// Before it stand the kept ones or the dropped ones.
+Border border(std::span<const PlacedLabel> labels, bool kept_before, double start) {
   std::vector<std::pair<float, int>> steps;  // what the number of contradictions changes by
   int64_t wrong = 0;
   for (const PlacedLabel& label : labels) {
@@ -158,13 +182,13 @@ Estimate border(std::span<const PlacedLabel> labels, bool kept_before, double st
   int64_t least = wrong, now = wrong;
   for (const auto& [at, step] : steps) least = std::min(least, now += step);
   const int64_t enough = least + 2 + least / 5;
-  Estimate found{start, 1, start};
+  Border found{{start, 1, start}, least, wrong};
   now = wrong;
   double best_low = start, best_high = start, from = start;
   const auto region = [&](double to) {
     if (now <= enough) {
-      found.low = std::min(found.low, from);
-      found.high = std::max(found.high, to);
+      found.at.low = std::min(found.at.low, from);
+      found.at.high = std::max(found.at.high, to);
     }
     if (now == least) {
       if (best_high == start) best_low = from;
@@ -177,25 +201,40 @@ Estimate border(std::span<const PlacedLabel> labels, bool kept_before, double st
     now += step;
   }
   region(1);
-  found.value = (best_low + best_high) / 2;
+  found.at.value = (best_low + best_high) / 2;
+  for (int round = 0; round < 2; ++round) refine_among_equals(labels, kept_before, found.at);
   return found;
+}
+
+// The labels of the larger magnitudes, and of the smaller ones.
+std::span<const PlacedLabel> above(std::span<const PlacedLabel> labels, double middle) {
+  const auto end = std::ranges::partition_point(
+      labels, [&](const PlacedLabel& label) { return label.first < middle; });
+  return {labels.begin(), end};
+}
+std::span<const PlacedLabel> below(std::span<const PlacedLabel> labels, double middle) {
+  return labels.subspan(above(labels, middle).size());
+}
+
+// Are the largest dropped?
+bool drops_outliers(std::span<const PlacedLabel> labels, const Band& band) {
+  constexpr int64_t kLeast = 5;
+  const Border top = border(above(labels, band.middle()), false, 0);
+  return top.wrong_at_start >= top.wrong + kLeast && top.wrong_at_start > 3 * top.wrong;
 }
 
 // `smallest`: elements of the smallest tensor. Both shares of it are rounded down.
 void read_magnitudes(std::span<const PlacedLabel> labels, const Band& band, bool outliers,
                      size_t smallest, ParentMask& mask) {
-  const double middle = (band.first + band.last) / 2;
-  const auto half = std::ranges::partition_point(
-      labels, [&](const PlacedLabel& label) { return label.first < middle; });
-  const auto upper = static_cast<size_t>(half - labels.begin());
-  const Estimate low_end = border(labels.subspan(upper), true, middle);
-  mask.density = low_end;
+  const double middle = band.middle();
+  const Estimate end = border(below(labels, middle), true, middle).at;
+  mask.density = end;
   if (!outliers) return;
-  const Estimate top = border(labels.first(upper), false, 0);
-  mask.gamma = {top.value, top.low, std::min(top.high, middle)};
+  mask.gamma = border(above(labels, middle), false, 0).at;
+  mask.gamma.high = std::min(mask.gamma.high, middle);
   const double one = 1 / static_cast<double>(smallest);
-  mask.density = {low_end.value - top.value, low_end.low - mask.gamma.high,
-                  low_end.high + one - mask.gamma.low};
+  mask.density = {end.value - mask.gamma.value, end.low - mask.gamma.high,
+                  end.high + one - mask.gamma.low};
 }
 
 // kept = density + epsilon·tilt, by least squares over the fair labels.
@@ -260,8 +299,7 @@ void read_family(MaskReading& reading) {
     const double n = static_cast<double>(all.all());
     separated += n * bands[k].separation;
     weight += n;
-    outliers = outliers ||
-               (bands[k].dropped_above >= 5 && bands[k].dropped_above > 4 * bands[k].kept_above);
+    outliers = outliers || drops_outliers(labels[k], bands[k]);
     const Slope slope = slope_of(labels[k]);
     ranked = ranked ||
              (slope.epsilon > kLeastSlope && slope.epsilon > kSlopeErrors * slope.epsilon_error);
@@ -333,6 +371,12 @@ void read_products(MaskReading& reading) {
   }
 }
 
+// Of the same changes seen from both ends: masks that keep the small ones are no one's.
+bool implausible(const MaskReading& reading) {
+  return std::ranges::any_of(reading.masks,
+                             [](const ParentMask& mask) { return mask.gamma.low > 0.5; });
+}
+
 }  // namespace
 
 std::string_view name(MaskFamily family) {
@@ -343,18 +387,27 @@ std::string_view name(MaskFamily family) {
 
 std::shared_ptr<const MaskReading> read_masks(const Evidence& evidence) {
   if (evidence.masks) return *evidence.masks;
-  evidence.masks.emplace(nullptr);
-  auto table = find_states(evidence);
-  if (!table) return nullptr;
-  MaskReading reading{.states = std::move(*table), .family = {}, .masks = {}, .seed = {}};
-  read_family(reading);
-  read_products(reading);
-  const bool random =
-      reading.family == MaskFamily::kRandom || reading.family == MaskFamily::kRanked;
-  if (random && reading.states.explained() >= kExplained) {
-    find_seed(evidence, reading);
+  std::vector<MaskReading> readings;
+  for (StateTable& table : find_states(evidence)) {
+    MaskReading& reading = readings.emplace_back();
+    reading.states = std::move(table);
+    read_family(reading);
+    read_products(reading);
   }
-  evidence.masks = std::make_shared<const MaskReading>(std::move(reading));
+  std::ranges::stable_sort(readings, {}, implausible);
+  for (MaskReading& reading : readings) {
+    const bool random =
+        reading.family == MaskFamily::kRandom || reading.family == MaskFamily::kRanked;
+    if (!random || reading.states.explained() < kExplained) break;
+    find_seed(evidence, reading);
+    if (!reading.seed) continue;
+    std::swap(reading, readings.front());
+    break;
+  }
+  evidence.masks.emplace(nullptr);
+  if (!readings.empty()) {
+    evidence.masks = std::make_shared<const MaskReading>(std::move(readings.front()));
+  }
   return *evidence.masks;
 }
 

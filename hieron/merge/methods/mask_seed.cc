@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <deque>
 #include <limits>
 #include <numeric>
 
@@ -26,8 +27,9 @@ constexpr std::array kChosenSeeds{
 constexpr size_t kWindow = 128;  // elements whose words are looked at first
 constexpr double kWindowBits = 20, kProofBits = 60;
 constexpr size_t kProofLabels = 4096;
-constexpr size_t kFirstWords = 226;  // cheap to come by (kernels/seed_search.h)
-constexpr size_t kFewLabels = 60;
+constexpr size_t kFirstLabels = 160, kMostLabels = 4096;
+constexpr uint64_t kMostWords = 1u << 16;  // of the stream, before a tensor that is looked at
+constexpr double kSearchBits = 50;         // seeds have 32, and a hit needs 40
 
 // Whose random numbers, and what they are compared with.
 struct Drawing {
@@ -451,62 +453,97 @@ class OwnSeeds {
 class TorchSeeds {
  public:
   TorchSeeds(const Evidence& evidence, MaskReading& reading)
-      : evidence_(evidence), reading_(reading) {}
+      : evidence_(evidence), reading_(reading) {
+    for (size_t k = 0; k < reading.masks.size(); ++k) {
+      if (reading.masks[k].masked) masked_.push_back(k);
+    }
+    // In which dtype mergekit worked decides how probabilities are rounded.
+    const DType dtype = reading.states.tensors.front().whole->dtype;
+    workings_ = {DType::kF32};
+    if (dtype != DType::kF32) workings_.push_back(dtype);
+    if (!reading.states.one_rounding) std::ranges::reverse(workings_);
+  }
 
   bool find() {
-    if (evidence_.drawn.empty() || !evidence_.whole) return false;
-    const auto whole = evidence_.whole(evidence_.drawn.front());
-    if (!whole) return false;
-    tensor_ = read_states(reading_.states, *whole);
-    // In which dtype mergekit worked decides how probabilities are rounded.
-    const DType dtype = tensor_.whole->dtype;
-    std::vector<DType> workings{DType::kF32};
-    if (dtype != DType::kF32) workings.push_back(dtype);
-    if (!reading_.states.one_rounding) std::ranges::reverse(workings);
-    for (const DType working : workings) ways_.push_back(way(working));
-    const auto hit = search();
+    if (!evidence_.whole || !evidence_.elements) return false;
+    make_sets();
+    const auto hit = sets_.empty() ? std::nullopt : search();
     if (!hit) return false;
     settle(*hit);
     return true;
   }
 
  private:
-  struct Way {
-    Drawing drawing;
-    std::vector<LabelledMask> masks;  // of the parents that are masked
+  // A tensor of those that draw, and the word at which it begins.
+  struct Place {
+    std::shared_ptr<const StateTensor> tensor;
+    uint64_t first_word = 0;
   };
 
-  Way way(DType working) const {
-    Way found{{.torch = true, .ranked = reading_.family == MaskFamily::kRanked, .working = working},
-              {}};
-    for (size_t k = 0; k < reading_.masks.size(); ++k) {
-      if (reading_.masks[k].masked) {
-        found.masks.push_back(labelled(tensor_, reading_, k, found.drawing));
+  Drawing drawing(DType working) const {
+    return {.torch = true, .ranked = reading_.family == MaskFamily::kRanked, .working = working};
+  }
+
+  uint64_t words_of(size_t i) const {
+    return evidence_.elements(evidence_.drawn[i]) * masked_.size();
+  }
+
+  std::shared_ptr<const StateTensor> read(const std::string& name) const {
+    const auto whole = evidence_.whole(name);
+    if (!whole) return nullptr;
+    return std::make_shared<const StateTensor>(read_states(reading_.states, *whole));
+  }
+
+  // A set of observations for each parent that may be the first to draw: the first elements of the
+  // first tensor, and if they are few or say little, of those that follow.
+  void make_sets() {
+    sets_.resize(masked_.size());
+    uint64_t word = 0;
+    for (size_t i = 0; i < evidence_.drawn.size() && word < kMostWords; ++i) {
+      const bool enough =
+          std::ranges::all_of(sets_, [](const auto& set) { return worth(set) >= kSearchBits; });
+      if (enough) return;
+      const auto tensor = read(evidence_.drawn[i]);
+      if (!tensor) return sets_.clear();
+      if (i == 0) first_ = {tensor, 0};
+      for (size_t j = 0; j < masked_.size(); ++j) {
+        add_seen(labelled(*tensor, reading_, masked_[j], drawing(workings_.front())), word,
+                 sets_[j]);
       }
+      word += words_of(i);
     }
-    return found;
   }
 
-  static std::span<const uint32_t> first_known(const LabelledMask& labels) {
+  // Bits, if a few labels are wrong.
+  static double worth(std::span<const MaskObservation> seen) {
+    return seen.empty() ? 0 : against_chance(seen, static_cast<uint32_t>(seen.size() / 32 + 1));
+  }
+
+  // Labels that are cheap to come by, or as many as the bits take.
+  void add_seen(const LabelledMask& labels, uint64_t first,
+                std::vector<MaskObservation>& set) const {
     const std::span<const uint32_t> known(labels.known);
-    const auto end = std::ranges::upper_bound(known, static_cast<uint32_t>(kFirstWords));
-    const auto early = static_cast<size_t>(end - known.begin());
-    return known.first(std::min(known.size(), std::max(early, kFewLabels)));
+    size_t count = 0, wanted = kFirstLabels;
+    while (worth(set) < kSearchBits && count < std::min(known.size(), kMostLabels)) {
+      const size_t next = std::min(known.size(), wanted);
+      for (MaskObservation seen :
+           observations(labels, drawing(workings_.front()), reading_.masks[labels.parent],
+                        known.subspan(count, next - count))) {
+        seen.word += first;
+        set.push_back(seen);
+      }
+      count = next;
+      wanted = 2 * count;
+    }
   }
 
-  // A set for each parent that may be the first to draw.
   std::optional<SeedHit> search() const {
-    std::vector<std::vector<MaskObservation>> sets;
-    for (const LabelledMask& labels : ways_.front().masks) {
-      sets.push_back(observations(labels, ways_.front().drawing, reading_.masks[labels.parent],
-                                  first_known(labels)));
-    }
     SeedSearchOptions options{.threads = evidence_.seeds.threads, .go_on = evidence_.seeds.go_on};
     std::vector<SeedRange> ranges(popular_seeds().begin(), popular_seeds().end());
     if (evidence_.seeds.all) ranges.push_back(kAllSeeds);
     for (const SeedRange& range : ranges) {
       options.seeds = range;
-      const SeedSearch found = search_seeds(sets, options);
+      const SeedSearch found = search_seeds(sets_, options);
       if (!found.hits.empty()) return *std::ranges::max_element(found.hits, {}, &SeedHit::bits);
       if (found.next < range.last) break;
     }
@@ -515,19 +552,10 @@ class TorchSeeds {
 
   void settle(const SeedHit& hit) {
     MaskSeed found{.seed = hit.seed, .torch = true, .order = {}, .base_at = {}, .bits = hit.bits};
-    const uint64_t n = tensor_.whole->elements();
-    std::vector<size_t> left(ways_.front().masks.size());
-    std::iota(left.begin(), left.end(), size_t{0});
-    for (uint64_t word = 0; !left.empty(); word += n) {
-      const std::vector<float> drawn = numbers(hit.seed, word, n);
-      const auto next = word == 0 ? std::ranges::find(left, size_t{hit.set})
-                                  : std::ranges::min_element(left, {}, [&](size_t j) {
-                                      return share_wrong(ways_.front(), j, drawn);
-                                    });
-      const size_t k = ways_.front().masks[*next].parent;
-      fit(*next, drawn, reading_.masks[k]);
-      found.order.push_back(k);
-      left.erase(next);
+    const std::vector<Place> places = all_places();
+    found.order = order_of(hit);
+    for (size_t position = 0; position < found.order.size(); ++position) {
+      fit(places, hit.seed, position, found.order[position]);
     }
     for (size_t k = 0; k < reading_.masks.size(); ++k) {
       if (!reading_.masks[k].masked) found.order.push_back(k);
@@ -535,26 +563,69 @@ class TorchSeeds {
     reading_.seed = std::move(found);
   }
 
-  double share_wrong(const Way& way, size_t j, const std::vector<float>& drawn) const {
-    const LabelledMask& labels = way.masks[j];
-    const ParentMask& mask = reading_.masks[labels.parent];
-    const DrawnMask given{&labels, way.drawing, drawn};
-    return static_cast<double>(given.wrong(mask.density.value, mask.epsilon.value)) /
+  // The first tensor, and those of the table.
+  std::vector<Place> all_places() const {
+    std::vector<Place> places{first_};
+    uint64_t word = 0;
+    for (size_t i = 0; i < evidence_.drawn.size(); ++i) {
+      for (const StateTensor& tensor : reading_.states.tensors) {
+        if (i == 0 || tensor.whole->name != evidence_.drawn[i]) continue;
+        places.push_back({std::make_shared<const StateTensor>(tensor), word});
+      }
+      word += words_of(i);
+    }
+    return places;
+  }
+
+  // By what the first tensor's labels say to the words behind the first parent's.
+  std::vector<size_t> order_of(const SeedHit& hit) const {
+    const uint64_t n = first_.tensor->whole->elements();
+    std::vector<size_t> order{masked_[hit.set]}, left = masked_;
+    std::erase(left, order.front());
+    while (!left.empty()) {
+      const std::vector<float> drawn = numbers(hit.seed, order.size() * n, n);
+      const auto next = std::ranges::min_element(
+          left, {}, [&](size_t k) { return share_wrong(*first_.tensor, k, drawn); });
+      order.push_back(*next);
+      left.erase(next);
+    }
+    return order;
+  }
+
+  double share_wrong(const StateTensor& tensor, size_t k, const std::vector<float>& drawn) const {
+    const Drawing how = drawing(workings_.front());
+    const LabelledMask labels = labelled(tensor, reading_, k, how);
+    const ParentMask& mask = reading_.masks[k];
+    const uint64_t count =
+        DrawnMask{&labels, how, drawn}.wrong(mask.density.value, mask.epsilon.value);
+    return static_cast<double>(count) /
            std::max<double>(1, static_cast<double>(labels.known.size()));
   }
 
-  // By the working dtype that fits better.
-  void fit(size_t j, const std::vector<float>& drawn, ParentMask& mask) const {
+  // By the working dtype that fits better. Tensors that the masks do not fit are left out: the
+  // merge may have had others between them.
+  void fit(std::span<const Place> places, uint64_t seed, size_t position, size_t k) {
+    const ParentMask before = reading_.masks[k];
     uint64_t least = UINT64_MAX;
-    const ParentMask before = mask;
-    for (const Way& way : ways_) {
-      const std::array masks{DrawnMask{&way.masks[j], way.drawing, drawn}};
+    for (const DType working : workings_) {
+      std::deque<LabelledMask> labels;
+      std::vector<DrawnMask> drawn;
+      for (const Place& place : places) {
+        const uint64_t n = place.tensor->whole->elements();
+        labels.push_back(labelled(*place.tensor, reading_, k, drawing(working)));
+        drawn.push_back(
+            {&labels.back(), drawing(working), numbers(seed, place.first_word + position * n, n)});
+        const auto known = static_cast<double>(labels.back().known.size());
+        const auto wrong =
+            static_cast<double>(drawn.back().wrong(before.density.value, before.epsilon.value));
+        if (drawn.size() > 1 && wrong > kForeign * known) drawn.pop_back();
+      }
       ParentMask fitted = before;
-      const uint64_t count = DensityFit(masks)(fitted);
+      const uint64_t count = DensityFit(drawn)(fitted);
       if (count >= least) continue;
       least = count;
-      fit_product(masks, reading_, way.masks[j].parent, fitted);
-      mask = fitted;
+      fit_product(drawn, reading_, k, fitted);
+      reading_.masks[k] = fitted;
     }
   }
 
@@ -565,10 +636,14 @@ class TorchSeeds {
     return drawn;
   }
 
+  static constexpr double kForeign = 0.05;  // of the labels; a mask that is not the one: 2p(1 − p)
+
   const Evidence& evidence_;
   MaskReading& reading_;
-  StateTensor tensor_;
-  std::vector<Way> ways_;  // the likelier first
+  std::vector<size_t> masked_;   // parents
+  std::vector<DType> workings_;  // the likelier first
+  Place first_;
+  std::vector<std::vector<MaskObservation>> sets_;  // by masked_
 };
 
 }  // namespace

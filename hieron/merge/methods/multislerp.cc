@@ -166,7 +166,9 @@ class MultiSlerp final : public Method {
         weights.push_back(std::move(w));
       }
       add_weights(seen, models, base, weights, {}, found);
-    } else {
+    }
+    // Shares that were rounded to bf16 no longer sum to one.
+    if (seen.fit_class != FitClass::kOneRounding || std::abs(sum - 1) > kNormalized) {
       add_weights(seen, models, base, round_weights(free, tolerance, kMostWeights), as_they_are,
                   found);
     }

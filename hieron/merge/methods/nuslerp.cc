@@ -141,11 +141,11 @@ class NuSlerp final : public Method {
     const Agreement agreement = [&](const WholeTensor& tensor, double t) {
       return elements_reproduced(tensor, between(ends, 1 - t, t, {}, 0));
     };
-    const ParameterValue t = value_by_tensor(seen, places, tolerance, agreement);
+    const auto [t, digits] = value_by_tensor(seen, places, tolerance, agreement);
     ParameterValue rest = t;
-    rest.otherwise = opposite(t.otherwise);
-    for (auto& [name, value] : rest.by_tensor) value = opposite(value);
-    found.push_back(between(ends, rest, t, {}, kVaries));
+    rest.otherwise = rest_of(t.otherwise);
+    for (auto& [name, value] : rest.by_tensor) value = rest_of(value);
+    found.push_back(between(ends, rest, t, {}, kVaries + 10 * digits));
   }
 
   // Any two of the models that matter most.
@@ -182,13 +182,17 @@ class NuSlerp final : public Method {
   void add_constant(const Evidence& seen, const Ends& ends, double t, FitClass known,
                     const ParameterValues& form, std::vector<Hypothesis>& found) const {
     if (!explains(seen, between(ends, 1 - t, t, form, 0))) return;
+    const bool exact = known == FitClass::kOneRounding;
+    if (!exact) t = refined(seen, ends, t, form);
     const std::vector<double> shares{1 - t, t};
+    const double near = exact ? weight_tolerance(known) : kRefined;
     std::vector<RoundWeights> weights;
-    for (const RoundWeights& w :
-         round_weights(std::vector{t}, weight_tolerance(known), kMostValues)) {
-      weights.push_back({{opposite(w.weights[0]), w.weights[0]}, w.complexity});
+    for (const RoundPlace& place : round_places(t, near, kMostValues)) {
+      weights.push_back({{place.rest, place.t}, place.complexity + 1});
     }
-    for (RoundWeights& w : round_ratios(shares, ratio_tolerance(known), kMostValues)) {
+    for (RoundWeights& w :
+         round_ratios(shares, exact ? ratio_tolerance(known) : kRefined, kMostRatios)) {
+      w.complexity += 10;  // a share of 3 : 1 is no simpler than .75
       weights.push_back(std::move(w));
     }
     for (const RoundWeights& w : weights) {
@@ -199,8 +203,27 @@ class NuSlerp final : public Method {
     }
   }
 
-  // 1 − t without the noise of binary fractions.
-  static double opposite(double t) { return std::round((1 - t) * 1e12) / 1e12; }
+  // Where every operation rounds, t as that program would have it: first to thousandths, then to a
+  // fifth of that. Many t give the same bytes.
+  double refined(const Evidence& seen, const Ends& ends, double t,
+                 const ParameterValues& form) const {
+    std::pair<double, double> best{-1, t};  // how much is the same, t
+    for (const double unit : {1e-3, 2e-4}) {
+      const double middle = best.second;
+      for (int step = -6; step <= 6; ++step) {
+        const double other = middle + unit * step;
+        for (const auto version : {mergekit::Version::k015, mergekit::Version::k014}) {
+          const double same = share_reproduced(seen, *seen.probes.front(),
+                                               between(ends, 1 - other, other, form, 0), version);
+          const bool nearer = std::abs(other - middle) < std::abs(best.second - middle);
+          if (same > best.first || (same == best.first && nearer)) best = {same, other};
+        }
+      }
+    }
+    return best.second;
+  }
+  static constexpr double kRefined = 6e-4;
+  static constexpr size_t kMostRatios = 30;
 
   Hypothesis between(const Ends& ends, ParameterValue first, ParameterValue second,
                      const ParameterValues& form, int complexity) const {

@@ -16,20 +16,24 @@ namespace {
 constexpr uint64_t kSaysEnough = 1000;  // informative elements: t to three decimals
 constexpr uint64_t kSmall = 1u << 16;   // elements of a tensor that may be tried out
 constexpr size_t kLongestList = 9;
-constexpr int kMostDigits = 3;
+constexpr int kMostDigits = 3, kFittedDigits = 7;
 
 double to_digits(double value, int digits) {
   const double unit = std::pow(10.0, digits);
-  return std::round(value * unit) / unit;
+  return std::round(value * unit) / unit + 0.0;  // no -0
 }
 
 // The decimal of fewest digits within the tolerance; else the value to seven.
-double shortest_near(double value, double tolerance) {
+struct Rounded {
+  double value;
+  int digits;
+};
+Rounded shortest_near(double value, double tolerance) {
   for (int digits = 0; digits <= kMostDigits + 1; ++digits) {
     const double rounded = to_digits(value, digits);
-    if (std::abs(rounded - value) <= tolerance) return rounded;
+    if (std::abs(rounded - value) <= tolerance) return {rounded, digits};
   }
-  return to_digits(value, 7);
+  return {to_digits(value, kFittedDigits), kFittedDigits};
 }
 
 // "model.layers.3.mlp.up_proj.weight" is of the kind "model.layers.#.mlp.up_proj.weight".
@@ -56,7 +60,9 @@ std::string_view module_of(std::string_view name) {
 
 // A list of values over depth, at `t`.
 double at_depth(const std::vector<double>& values, double t) {
-  return *evaluate({.name = {}, .rules = {{.filter = {}, .values = values, .texts = {}}}}, "", t);
+  const double value =
+      *evaluate({.name = {}, .rules = {{.filter = {}, .values = values, .texts = {}}}}, "", t);
+  return std::round(value * 1e12) / 1e12;
 }
 
 double depth_of(int layer, int layers) {
@@ -89,8 +95,11 @@ std::vector<double> list_of(const std::map<int, double>& by_layer, int layers, s
 
 // The values of one kind's layers: of the shortest list of fewest digits that runs through all
 // estimates, else each to itself.
-std::map<int, double> smoothed(const std::map<int, double>& by_layer, int layers,
-                               double tolerance) {
+struct Smoothed {
+  std::map<int, double> values;
+  int digits;
+};
+Smoothed smoothed(const std::map<int, double>& by_layer, int layers, double tolerance) {
   std::map<int, double> values;
   for (int digits = 0; digits <= kMostDigits; ++digits) {
     for (size_t n = 1; n <= std::min(kLongestList, by_layer.size()); ++n) {
@@ -102,16 +111,21 @@ std::map<int, double> smoothed(const std::map<int, double>& by_layer, int layers
         values[layer] = at_depth(list, depth_of(layer, layers));
         near = near && std::abs(values[layer] - estimate) <= tolerance;
       }
-      if (near) return values;
+      if (near) return {std::move(values), digits};
     }
   }
-  for (const auto& [layer, estimate] : by_layer) values[layer] = shortest_near(estimate, tolerance);
-  return values;
+  int most = 0;
+  for (const auto& [layer, estimate] : by_layer) {
+    const Rounded rounded = shortest_near(estimate, tolerance);
+    values[layer] = rounded.value;
+    most = std::max(most, rounded.digits);
+  }
+  return {std::move(values), most};
 }
 
-class Curves {
+class CurveFit {
  public:
-  Curves(const Evidence& evidence, std::span<const TensorEstimate> estimates, double tolerance)
+  CurveFit(const Evidence& evidence, std::span<const TensorEstimate> estimates, double tolerance)
       : evidence_(evidence), tolerance_(tolerance) {
     for (const TensorFit& fit : evidence.fits) {
       layers_ = std::max(layers_, fit.role.layer.value_or(kOutside) + 1);
@@ -119,14 +133,14 @@ class Curves {
     settle(estimates);
   }
 
-  ParameterValue values(const Agreement& agreement) const {
+  Curves values(const Agreement& agreement) const {
     ParameterValue value(otherwise_);
     for (const std::string& name : evidence_.drawn) {
       const auto known = by_name_.find(name);
       value.by_tensor.emplace_back(
           name, known != by_name_.end() ? known->second : borrowed(name, agreement));
     }
-    return value;
+    return {std::move(value), digits_};
   }
 
  private:
@@ -144,7 +158,9 @@ class Curves {
       for (const TensorEstimate& e : members) of_layer[layer_of(e)].push_back(e);
       std::map<int, double> by_layer;
       for (const auto& [layer, some] : of_layer) by_layer[layer] = consensus(some, 1).value;
-      by_layer = smoothed(by_layer, by_layer.contains(kOutside) ? 1 : layers_, tolerance_);
+      Smoothed smooth = smoothed(by_layer, by_layer.contains(kOutside) ? 1 : layers_, tolerance_);
+      by_layer = std::move(smooth.values);
+      digits_ = std::max(digits_, smooth.digits);
       for (const TensorEstimate& e : members) {
         const double value = by_layer.at(layer_of(e));
         by_name_[e.name] = value;
@@ -153,15 +169,16 @@ class Curves {
       }
     }
     // What stands outside of the layers has the value of no filter, more often than not.
-    otherwise_ = outside.empty() ? shortest_near(consensus(estimates, 1).value, tolerance_)
+    otherwise_ = outside.empty() ? shortest_near(consensus(estimates, 1).value, tolerance_).value
                                  : consensus(outside, 1).value;
   }
 
   // One of the values of the tensor's layer, or the one for all others.
   double borrowed(const std::string& name, const Agreement& agreement) const {
     const double first = value_of_module(name).value_or(otherwise_);
+    if (evidence_.elements(name) > kSmall) return first;
     const auto whole = evidence_.whole(name);
-    if (!whole || (*whole)->elements() > kSmall) return first;
+    if (!whole) return first;
     std::vector<double> choices{first, otherwise_};
     const auto of_layer = of_layer_.find((*whole)->role.layer.value_or(kOutside));
     if (of_layer != of_layer_.end()) {
@@ -186,7 +203,7 @@ class Curves {
 
   const Evidence& evidence_;
   const double tolerance_;
-  int layers_ = 0;
+  int layers_ = 0, digits_ = 0;
   std::map<std::string, double, std::less<>> by_name_;
   std::map<int, std::set<double>> of_layer_;
   double otherwise_ = 0;
@@ -194,9 +211,9 @@ class Curves {
 
 }  // namespace
 
-ParameterValue value_by_tensor(const Evidence& evidence, std::span<const TensorEstimate> estimates,
-                               double tolerance, const Agreement& agreement) {
-  return Curves(evidence, estimates, tolerance).values(agreement);
+Curves value_by_tensor(const Evidence& evidence, std::span<const TensorEstimate> estimates,
+                       double tolerance, const Agreement& agreement) {
+  return CurveFit(evidence, estimates, tolerance).values(agreement);
 }
 
 }  // namespace hieron

@@ -22,7 +22,11 @@ using Agreement = std::function<uint64_t(const WholeTensor& tensor, double value
 
 // A value for every tensor of the suspect. Decimals are taken where they lie within `tolerance` of
 // the estimates.
-ParameterValue value_by_tensor(const Evidence& evidence, std::span<const TensorEstimate> estimates,
-                               double tolerance, const Agreement& agreement);
+struct Curves {
+  ParameterValue value;
+  int digits;  // of the decimals that were taken, the most; seven where there were none
+};
+Curves value_by_tensor(const Evidence& evidence, std::span<const TensorEstimate> estimates,
+                       double tolerance, const Agreement& agreement);
 
 }  // namespace hieron

@@ -9,19 +9,32 @@
 
 #include "hieron/fit/interval.h"
 #include "hieron/kernels/decode.h"
-#include "hieron/walk/walk.h"
+#include "hieron/merge/mergekit/replay_work.h"
 
 namespace hieron {
 namespace {
 
 constexpr double kPromising = 0.15;
-constexpr double kExplained = 0.7;      // of the elements that are nobody's, within the noise:
+constexpr double kExplained = 0.4;      // of the elements that are nobody's, within the noise:
 constexpr double kCells = 2.5;          // in bf16 and f16, of the largest number involved
 constexpr double kCellsOfF32 = 64;      // sums over whole tensors leave errors of many cells
 constexpr uint64_t kLeastTelling = 50;  // below, the noise hides who made an element
 constexpr uint64_t kPiece = uint64_t{1} << 16;  // elements; whole grains of it at a time
 
 size_t width(DType dtype) { return static_cast<size_t>(info(dtype).bits) / 8; }
+
+std::vector<std::byte> stored(DType dtype, std::span<const float> values) {
+  std::vector<std::byte> bytes(values.size() * width(dtype));
+  encode(dtype, values, bytes.data());
+  return bytes;
+}
+
+std::vector<float> rounded(DType dtype, std::span<const float> values) {
+  const std::vector<std::byte> bytes = stored(dtype, values);
+  std::vector<float> back(values.size());
+  decode(dtype, bytes.data(), std::span(back));
+  return back;
+}
 
 double value_for(const ParameterValue& value, const std::string& tensor) {
   const auto own =
@@ -92,6 +105,51 @@ struct Counted {
   }
 };
 
+// The smallest probe, and how far each of its elements may be off by the noise of an arithmetic.
+class NearlyMade {
+ public:
+  explicit NearlyMade(const Evidence& evidence) : tensor_(*evidence.probes.front()) {
+    const std::vector<float>& suspect = tensor_.values[0];
+    std::vector<double> largest(suspect.size());
+    std::vector<float> nearest(suspect.size(), std::numeric_limits<float>::infinity());
+    const auto take = [&](std::span<const float> values) {
+      for (size_t i = 0; i < values.size(); ++i) {
+        largest[i] = std::max(largest[i], static_cast<double>(std::abs(values[i])));
+      }
+    };
+    take(suspect);
+    for (const size_t m : evidence.candidates) {
+      const std::vector<float> values = as_suspect(tensor_, m);
+      take(values);
+      for (size_t i = 0; i < values.size(); ++i) {
+        nearest[i] = std::min(nearest[i], std::abs(values[i] - suspect[i]));
+      }
+    }
+    std::vector<CellEnds> cells(suspect.size());
+    cell_ends(tensor_.dtype, largest, cells);
+    const double count = tensor_.dtype == DType::kF32 ? kCellsOfF32 : kCells;
+    for (size_t i = 0; i < suspect.size(); ++i) {
+      const double noise = count * (cells[i].high - cells[i].low);
+      if (static_cast<double>(nearest[i]) > 2 * noise) telling_.emplace_back(i, noise);
+    }
+  }
+
+  bool made_by(const Hypothesis& hypothesis, Program program) const {
+    const std::vector<float> made = computed_on(tensor_, hypothesis, program);
+    if (made.empty()) return false;
+    uint64_t near = 0;
+    for (const auto& [i, noise] : telling_) {
+      near += static_cast<double>(std::abs(made[i] - tensor_.values[0][i])) <= noise;
+    }
+    return telling_.size() < kLeastTelling ||
+           static_cast<double>(near) >= kExplained * static_cast<double>(telling_.size());
+  }
+
+ private:
+  const WholeTensor& tensor_;
+  std::vector<std::pair<size_t, double>> telling_;  // elements that are nobody's, and their noise
+};
+
 }  // namespace
 
 float rounding_noise(DType dtype) {
@@ -106,15 +164,11 @@ float rounding_noise(DType dtype) {
 }
 
 std::vector<float> as_suspect(const WholeTensor& tensor, size_t model) {
-  const std::vector<float>& values = tensor.values[model];
-  std::vector<std::byte> bytes(values.size() * width(tensor.dtype));
-  encode(tensor.dtype, std::span<const float>(values), bytes.data());
-  std::vector<float> rounded(values.size());
-  decode(tensor.dtype, bytes.data(), std::span(rounded));
-  return rounded;
+  return rounded(tensor.dtype, tensor.values[model]);
 }
 
-std::vector<float> computed_on(const WholeTensor& tensor, const Hypothesis& hypothesis) {
+std::vector<float> computed_on(const WholeTensor& tensor, const Hypothesis& hypothesis,
+                               Program program) {
   const Method& method = *find_method(hypothesis.method);
   const Roles roles = roles_of(method.describe(), hypothesis);
   auto parameters = std::make_shared<TensorParameters>();
@@ -132,11 +186,16 @@ std::vector<float> computed_on(const WholeTensor& tensor, const Hypothesis& hypo
                   .inputs = {},
                   .base = roles.base};
   task.elements = tensor.elements();
-  task.inputs.assign(roles.models.size(), DType::kF32);
-  task.out = tensor.dtype;
-  if (method.check(task)) return {};
+  const DType working = program ? tensor.dtype : DType::kF32;
+  task.inputs.assign(roles.models.size(), working);
+  task.out =
+      program ? mergekit::returned_dtype(*program, hypothesis.method, working) : tensor.dtype;
+  if (method.check(task) || (program && !mergekit::replays(*program, hypothesis.method))) return {};
 
-  const auto work = method.start(task);
+  std::vector<std::vector<std::byte>> inputs;
+  for (const size_t m : roles.models) inputs.push_back(stored(working, tensor.values[m]));
+  const auto work = program ? mergekit::replay_work(*program, hypothesis.method, task, working, 0)
+                            : method.start(task);
   const uint64_t grain = std::max<uint64_t>(1, work->grain());
   const uint64_t step = std::max(grain, kPiece / grain * grain);
   WorkScratch scratch;
@@ -144,8 +203,7 @@ std::vector<float> computed_on(const WholeTensor& tensor, const Hypothesis& hypo
   const auto over_all = [&](const auto& act) {
     for (uint64_t first = 0; first < task.elements; first += step) {
       for (size_t k = 0; k < operands.size(); ++k) {
-        const float* from = tensor.values[roles.models[k]].data() + first;
-        operands[k] = {DType::kF32, reinterpret_cast<const std::byte*>(from)};
+        operands[k] = {working, inputs[k].data() + first * width(working)};
       }
       act(Piece{first, std::min(step, task.elements - first), operands});
     }
@@ -160,7 +218,7 @@ std::vector<float> computed_on(const WholeTensor& tensor, const Hypothesis& hypo
   });
   std::vector<float> made(task.elements);
   decode(task.out, bytes.data(), std::span(made));
-  return made;
+  return task.out == tensor.dtype ? made : rounded(tensor.dtype, made);
 }
 
 uint64_t elements_reproduced(const WholeTensor& tensor, const Hypothesis& hypothesis) {
@@ -173,8 +231,8 @@ uint64_t elements_reproduced(const WholeTensor& tensor, const Hypothesis& hypoth
 }
 
 double share_reproduced(const Evidence& evidence, const WholeTensor& tensor,
-                        const Hypothesis& hypothesis) {
-  const std::vector<float> made = computed_on(tensor, hypothesis);
+                        const Hypothesis& hypothesis, Program program) {
+  const std::vector<float> made = computed_on(tensor, hypothesis, program);
   if (made.empty()) return 0;
   Counted counted;
   counted.add(evidence, tensor, made);
@@ -197,32 +255,11 @@ bool promising(const Evidence& evidence, const Hypothesis& hypothesis) {
 }
 
 bool explains(const Evidence& evidence, const Hypothesis& hypothesis) {
-  const WholeTensor& tensor = *evidence.probes.front();
-  const std::vector<float> made = computed_on(tensor, hypothesis);
-  if (made.empty()) return false;
-  const std::vector<float>& suspect = tensor.values[0];
-  std::vector<double> largest(made.size());
-  std::vector<float> nearest(made.size(), std::numeric_limits<float>::infinity());
-  for (size_t i = 0; i < made.size(); ++i) largest[i] = static_cast<double>(std::abs(suspect[i]));
-  for (const size_t m : evidence.candidates) {
-    const std::vector<float> values = as_suspect(tensor, m);
-    for (size_t i = 0; i < made.size(); ++i) {
-      largest[i] = std::max(largest[i], static_cast<double>(std::abs(values[i])));
-      nearest[i] = std::min(nearest[i], std::abs(values[i] - suspect[i]));
-    }
-  }
-  std::vector<CellEnds> cells(made.size());
-  cell_ends(tensor.dtype, largest, cells);
-  uint64_t telling = 0, near = 0;
-  for (size_t i = 0; i < made.size(); ++i) {
-    const double noise =
-        (tensor.dtype == DType::kF32 ? kCellsOfF32 : kCells) * (cells[i].high - cells[i].low);
-    if (!(static_cast<double>(nearest[i]) > 2 * noise)) continue;
-    ++telling;
-    near += static_cast<double>(std::abs(made[i] - suspect[i])) <= noise;
-  }
-  return telling < kLeastTelling ||
-         static_cast<double>(near) >= kExplained * static_cast<double>(telling);
+  const NearlyMade near(evidence);
+  if (near.made_by(hypothesis, std::nullopt)) return true;
+  if (evidence.fit_class == FitClass::kOneRounding) return false;
+  return near.made_by(hypothesis, mergekit::Version::k015) ||
+         near.made_by(hypothesis, mergekit::Version::k014);
 }
 
 }  // namespace hieron

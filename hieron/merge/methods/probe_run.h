@@ -1,21 +1,27 @@
-// A method at work on one whole tensor in memory, in exact arithmetic: how `recover` tells ideas
-// that are worth a replay from those that are not, and how it refines a number.
+// A method at work on one whole tensor in memory: how `recover` tells ideas that are worth a replay
+// from those that are not, and how it refines a number.
 //
 // A wrong recipe reproduces less than .1 of the telling elements; a right one most of them, though
 // the suspect was computed in another arithmetic.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "hieron/merge/evidence.h"
+#include "hieron/merge/mergekit/replay.h"
 #include "hieron/merge/method.h"
 
 namespace hieron {
 
+// Who computes: the method itself, exactly; or a version of mergekit, in the suspect's dtype.
+using Program = std::optional<mergekit::Version>;
+
 // What the hypothesis makes of the tensor's models, rounded to the suspect's dtype; empty if the
 // method refuses it.
-std::vector<float> computed_on(const WholeTensor& tensor, const Hypothesis& hypothesis);
+std::vector<float> computed_on(const WholeTensor& tensor, const Hypothesis& hypothesis,
+                               Program program = {});
 
 // How many elements of the suspect's tensor it reproduces.
 uint64_t elements_reproduced(const WholeTensor& tensor, const Hypothesis& hypothesis);
@@ -23,7 +29,7 @@ uint64_t elements_reproduced(const WholeTensor& tensor, const Hypothesis& hypoth
 // Share of the telling elements that it reproduces. Telling: the suspect or what is made differs
 // from a candidate; of all candidates the one for which the share is least.
 double share_reproduced(const Evidence& evidence, const WholeTensor& tensor,
-                        const Hypothesis& hypothesis);
+                        const Hypothesis& hypothesis, Program program = {});
 
 // Of the tensors in the evidence's probes, all together.
 double share_reproduced(const Evidence& evidence, const Hypothesis& hypothesis);

@@ -244,11 +244,19 @@ class Ram final : public Method {
     const double epsilon =
         written == hypothesis.parameters.end() ? *kEpsilon.standard : written->second.otherwise;
     std::vector<Enlarged> all;
-    for (const auto& probe : seen.probes) {
+    const auto add = [&](const WholeTensor& tensor) {
       for (const HypothesisInput& input : hypothesis.inputs) {
-        const auto one = lone_changes(*probe, hypothesis, input.model, epsilon);
+        const auto one = lone_changes(tensor, hypothesis, input.model, epsilon);
         if (one) all.push_back(*one);
       }
+    };
+    for (const auto& probe : seen.probes) add(*probe);
+    // Only tensors with few shared changes tell r from α.
+    size_t others = 0;
+    for (const TensorFit& fit : seen.fits) {
+      if (++others > kMostTensors) break;
+      if (seen.elements(fit.name) > kMostElements) continue;
+      if (const auto tensor = seen.whole(fit.name)) add(**tensor);
     }
     return all;
   }
@@ -297,8 +305,10 @@ class Ram final : public Method {
         Hypothesis other = hypothesis;
         other.parameters.insert_or_assign("r", r / 100.0);
         other.parameters.insert_or_assign("alpha", alpha / 100.0);
-        const bool usual = r == 10 && alpha == 20;
-        other.complexity += usual ? 0 : (r % 10 != 0) + (alpha % 10 != 0) == 0 ? 10 : 20;
+        other.complexity += r == 10 && alpha == 20           ? 0
+                            : r == 10 || alpha == 20         ? 10
+                            : r % 10 == 0 && alpha % 10 == 0 ? 11
+                                                             : 20;
         tried.emplace_back(worst, std::move(other));
       }
     }
@@ -313,6 +323,7 @@ class Ram final : public Method {
   static constexpr uint64_t kLeastLone = 20;
   static constexpr double kFactorBlur = 0.004;  // where every operation rounds
   static constexpr size_t kMostEnlarged = 40;
+  static constexpr size_t kMostTensors = 100, kMostElements = 1u << 17;
   const MethodInfo about_;
   const bool plus_;
 };

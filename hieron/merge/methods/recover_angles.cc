@@ -7,6 +7,7 @@
 #include "hieron/core/shape.h"
 #include "hieron/fit/depth.h"
 #include "hieron/fit/interval.h"
+#include "hieron/merge/methods/decimals.h"
 #include "hieron/merge/methods/round_weights.h"
 
 namespace hieron {
@@ -141,11 +142,9 @@ std::optional<ArcPlace> place_on_arc(double first, double second) {
   const double above = 1 - 1 / (sum * sum), below = 1 - m * m;
   double angle = 0;
   if (std::abs(above) > kLine && std::abs(below) > kLine && above / below > 0) {
-    if (above / below >= 1) return std::nullopt;
-    angle = 2 * std::asin(std::sqrt(above / below));
-  } else if (std::abs(above) > kNoise) {
-    return std::nullopt;
+    if (above / below < 1) angle = 2 * std::asin(std::sqrt(above / below));
   }
+  if (angle == 0 && std::abs(above) > kNoise) return std::nullopt;
   return ArcPlace{t_on_arc(first, second, angle), angle};
 }
 
@@ -153,6 +152,26 @@ double t_on_arc(double first, double second, double angle) {
   const double sum = first + second;
   if (angle == 0) return second / sum;
   return 0.5 + std::atan((second - first) / sum * std::tan(angle / 2)) / angle;
+}
+
+double rest_of(double t) { return std::round((1 - t) * 1e12) / 1e12; }
+
+std::vector<RoundPlace> round_places(double t, double tolerance, size_t limit) {
+  constexpr int kMostDigits = 4, kFittedDigits = 7;
+  constexpr size_t kMostDecimals = 1000;
+  std::vector<RoundPlace> places;
+  for (const Decimal& d :
+       decimals_within(t - tolerance, t + tolerance, kMostDigits, kMostDecimals)) {
+    places.push_back({d.value(), d.complement().value(), 10 * d.digits});
+  }
+  std::ranges::stable_sort(places, [&](const RoundPlace& a, const RoundPlace& b) {
+    if (a.complexity != b.complexity) return a.complexity < b.complexity;
+    return std::abs(a.t - t) < std::abs(b.t - t);
+  });
+  if (places.size() > limit) places.resize(limit);
+  const double fitted = std::round(t * 1e7) / 1e7;
+  places.push_back({fitted, rest_of(fitted), 10 * kFittedDigits});
+  return places;
 }
 
 std::vector<TensorEstimate> places_on_arcs(const Evidence& evidence, size_t first, size_t second) {

@@ -30,6 +30,17 @@ std::optional<ArcPlace> place_on_arc(double first, double second);
 // t of two weights on an arc of this angle.
 double t_on_arc(double first, double second, double angle);
 
+// t within `tolerance` of an estimate as somebody could have written it: decimals of up to four
+// digits, fewest first, then nearest, at most `limit`; and the estimate to seven digits at the end.
+struct RoundPlace {
+  double t, rest;  // rest: 1 − t
+  int complexity;  // 10 for each digit
+};
+std::vector<RoundPlace> round_places(double t, double tolerance, size_t limit);
+
+// 1 − t without the noise of binary fractions.
+double rest_of(double t);
+
 // A parameter as one tensor says it.
 struct TensorEstimate {
   std::string name;

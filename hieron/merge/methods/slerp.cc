@@ -78,21 +78,21 @@ class Slerp final : public Method {
     const Consensus all = consensus(places, kSpread * tolerance);
     std::vector<Hypothesis> found;
     if (all.share >= kSomeAgree && explains(seen, from(models[0], models[1], all.value, 0))) {
-      const std::vector<double> fitted{all.value};
-      for (const RoundWeights& t : round_weights(fitted, tolerance, kMostValues)) {
-        found.push_back(from(models[0], models[1], t.weights[0], t.complexity));
-        found.push_back(from(models[1], models[0], opposite(t.weights[0]), t.complexity));
+      for (const RoundPlace& place : round_places(all.value, tolerance, kMostValues)) {
+        found.push_back(from(models[0], models[1], place.t, place.complexity));
+        found.push_back(from(models[1], models[0], place.rest, place.complexity));
       }
     }
     if (all.share < kAllAgree) {
       const Agreement agreement = [&](const WholeTensor& tensor, double t) {
         return elements_reproduced(tensor, from(models[0], models[1], t, 0));
       };
-      ParameterValue t = value_by_tensor(seen, places, tolerance, agreement);
-      found.push_back(from(models[0], models[1], t, kVaries));
-      t.otherwise = opposite(t.otherwise);
-      for (auto& [name, value] : t.by_tensor) value = opposite(value);
-      found.push_back(from(models[1], models[0], t, kVaries));
+      auto [t, digits] = value_by_tensor(seen, places, tolerance, agreement);
+      const int complexity = kVaries + 10 * digits;
+      found.push_back(from(models[0], models[1], t, complexity));
+      t.otherwise = rest_of(t.otherwise);
+      for (auto& [name, value] : t.by_tensor) value = rest_of(value);
+      found.push_back(from(models[1], models[0], t, complexity));
     }
     return found;
   }
@@ -101,10 +101,7 @@ class Slerp final : public Method {
   static constexpr double kSpread = 10;  // of the tensors' t, in tolerances
   static constexpr double kSomeAgree = 0.5, kAllAgree = 0.98;
   static constexpr size_t kMostValues = 12;
-  static constexpr int kVaries = 100;
-
-  // 1 − t without the noise of binary fractions.
-  static double opposite(double t) { return std::round((1 - t) * 1e12) / 1e12; }
+  static constexpr int kVaries = 95;  // one list for two weights
 
   Hypothesis from(size_t base, size_t other, ParameterValue t, int complexity) const {
     Hypothesis hypothesis = plain_hypothesis(describe().name, std::array{base, other}, base);

@@ -89,6 +89,13 @@ void Pursuit::pursue() {
   prune();
 }
 
+void Pursuit::pursue_average() {
+  if (!add_best()) return;
+  while (parents_.size() < States::kMostParents && add_to_average()) {
+  }
+  prune();
+}
+
 void Pursuit::start_from(std::span<const SpanFit> fits) {
   const auto share_of = [](const SpanFit& fit) {
     return fit.weights.empty() ? 0 : std::max(fit.one_rounding(), fit.several_roundings());
@@ -329,6 +336,23 @@ bool Pursuit::add_best() {
   if (static_cast<double>(explained_) >= static_cast<double>(before) + least) return true;
   remove(parents_.size() - 1);
   return false;
+}
+
+bool Pursuit::add_to_average() {
+  Pursuit best = *this;
+  for (size_t c = 0; c < candidates_; ++c) {
+    if (std::ranges::find(parents_, c) != parents_.end()) continue;
+    Pursuit more = *this;
+    more.parents_.push_back(c);
+    for (auto& factors : more.factors_) factors.push_back(factors[0]);
+    more.settle();
+    if (more.explained_ > best.explained_) best = std::move(more);
+  }
+  const double gained = best.explained() - explained();
+  const double by_luck = std::max(0.0, best.by_chance() - by_chance());
+  if (gained <= kTimesNull * by_luck + kOverNull) return false;
+  *this = std::move(best);
+  return true;
 }
 
 void Pursuit::remove(size_t k) {

@@ -42,6 +42,10 @@ class Pursuit {
   // Adds parents while they explain what was not explained.
   void pursue();
 
+  // The same if changes that stay together are averaged, and all factors are alike: for parents
+  // whose changes are hardly ever alone.
+  void pursue_average();
+
   // Begins with combinations that hold for many elements at once (fits of the base, then the
   // candidates, to each sample): where hardly anything is dropped no change is seen alone.
   void start_from(std::span<const SpanFit> fits);
@@ -86,6 +90,7 @@ class Pursuit {
   Gain gain_of(size_t candidate) const;
   Gain gain_in(size_t tensor, size_t candidate, Range range) const;
   bool add_best();
+  bool add_to_average();
   void remove(size_t k);
   void prune();
 

@@ -16,6 +16,9 @@ namespace {
 constexpr size_t kSampled = 4000;      // elements of a tensor, for the pursuit
 constexpr size_t kTensorsForBase = 2;  // of the probes, to choose among bases
 constexpr double kWell = 0.9;          // explained: no other start is tried
+constexpr size_t kRivals = 2;
+// From a wrong base the right one is a parent more.
+constexpr double kCostOfParent = 0.02, kNearlyAsMuch = 0.01;
 constexpr double kWorthDenseStart = 0.25;
 constexpr double kOneRounding = 0.99;  // of the rows in their cells (docs/recovery.md §2)
 constexpr uint64_t kLeastTogether = 30;
@@ -43,19 +46,38 @@ bool rounding_matters(const WholeTensor& whole) {
 struct Found {
   size_t base = 0;
   bool inputs_rounded = false;
-  double worth = 0;  // explained, beyond chance
+  double worth = 0;  // explained, less for many parents
   std::vector<size_t> parents = {};
   States states = {};
   std::vector<Tensor> tensors = {};
   std::vector<std::vector<double>> factors = {};  // by tensor
 };
 
+// A combination of the base and the candidates, for a sample.
+SpanFit combination(const SampledTensor& sample, size_t base) {
+  std::vector<double> suspect;
+  std::vector<std::vector<double>> models(sample.changes.size() + 1);
+  for (size_t j = 0; j < sample.size(); ++j) {
+    const double b = sample.whole->values[base][sample.elements[j]];
+    suspect.push_back(sample.whole->values[0][sample.elements[j]]);
+    models[0].push_back(b);
+    for (size_t c = 0; c < sample.changes.size(); ++c) {
+      models[c + 1].push_back(b + sample.changes[c][j]);
+    }
+  }
+  SpanRows rows(models.size());
+  rows.add({sample.whole->dtype, suspect, {models.begin(), models.end()}}, kSampled);
+  return fit_span(rows, SpanEffort::kThorough);
+}
+
 // Over bases, and inputs as they are or rounded first.
 class Search {
  public:
   explicit Search(const Evidence& evidence) : evidence_(evidence) {}
 
-  std::optional<Found> best() const {
+  // The best, and another that explains nearly as much: what is kept of a parent may as well be
+  // what is dropped on the way back from it.
+  std::vector<Found> best() const {
     const std::vector<size_t> bases = evidence_.possible_bases();
     std::vector<Found> rivals;
     for (const bool rounded : {false, true}) {
@@ -65,10 +87,18 @@ class Search {
         if (auto found = search(base, rounded, tensors)) rivals.push_back(std::move(*found));
       }
     }
-    const auto best = std::ranges::max_element(rivals, {}, &Found::worth);
-    if (best == rivals.end()) return std::nullopt;
-    if (bases.size() == 1) return std::move(*best);
-    return search(best->base, best->inputs_rounded, SIZE_MAX);
+    std::ranges::stable_sort(rivals, std::ranges::greater{}, &Found::worth);
+    if (rivals.size() > kRivals) rivals.resize(kRivals);
+    std::erase_if(rivals, [&](const Found& found) {
+      return found.worth < rivals.front().worth - kNearlyAsMuch;
+    });
+    if (bases.size() == 1) return rivals;
+    std::vector<Found> whole;
+    for (const Found& found : rivals) {
+      auto again = search(found.base, found.inputs_rounded, SIZE_MAX);
+      if (again) whole.push_back(std::move(*again));
+    }
+    return whole;
   }
 
  private:
@@ -89,14 +119,24 @@ class Search {
     const double rounding = rounding_of(probes[0]->dtype, false);
     Pursuit pursuit(samples, candidates.size(), rounding);
     pursuit.pursue();
-    if (pursuit.explained() < kWell && dense()) {
+    const auto try_other = [&](const auto& begin) {
+      if (pursuit.explained() >= kWell) return;
       Pursuit other(samples, candidates.size(), rounding);
-      other.start_from(fits(samples, base));
-      other.pursue();
-      if (other.explained() > pursuit.explained()) pursuit = other;
+      begin(other);
+      if (other.explained() > pursuit.explained()) pursuit = std::move(other);
+    };
+    if (!pursuit.parents().empty()) try_other([](Pursuit& other) { other.pursue_average(); });
+    if (dense()) {
+      try_other([&](Pursuit& other) {
+        std::vector<SpanFit> fits;
+        for (const SampledTensor& sample : samples) fits.push_back(combination(sample, base));
+        other.start_from(fits);
+        other.pursue();
+      });
     }
     if (pursuit.parents().empty()) return std::nullopt;
-    found.worth = pursuit.explained() - pursuit.by_chance();
+    found.worth =
+        pursuit.explained() - kCostOfParent * static_cast<double>(pursuit.parents().size());
     found.states = pursuit.states();
     found.factors = pursuit.factors();
     for (const size_t c : pursuit.parents()) found.parents.push_back(candidates[c]);
@@ -108,27 +148,6 @@ class Search {
     return std::ranges::any_of(evidence_.fits, [](const TensorFit& fit) {
       return std::max(fit.fit.one_rounding(), fit.fit.several_roundings()) >= kWorthDenseStart;
     });
-  }
-
-  // Combinations of the base and the candidates for each sample.
-  static std::vector<SpanFit> fits(std::span<const SampledTensor> samples, size_t base) {
-    std::vector<SpanFit> found;
-    for (const SampledTensor& sample : samples) {
-      std::vector<double> suspect;
-      std::vector<std::vector<double>> models(sample.changes.size() + 1);
-      for (size_t j = 0; j < sample.size(); ++j) {
-        const double b = sample.whole->values[base][sample.elements[j]];
-        suspect.push_back(sample.whole->values[0][sample.elements[j]]);
-        models[0].push_back(b);
-        for (size_t c = 0; c < sample.changes.size(); ++c) {
-          models[c + 1].push_back(b + sample.changes[c][j]);
-        }
-      }
-      SpanRows rows(models.size());
-      rows.add({sample.whole->dtype, suspect, {models.begin(), models.end()}}, kSampled);
-      found.push_back(fit_span(rows, SpanEffort::kThorough));
-    }
-    return found;
   }
 
   // So that nothing depends on what was found first.
@@ -201,9 +220,30 @@ class Completion {
  private:
   double loose() const { return rounding_of(dtype_, false); }
 
+  // Where the others' factors explain more than a tensor's own, its own were found wrong.
+  void repair_factors() {
+    std::vector<double> middle(table_.parents.size());
+    for (size_t k = 0; k < middle.size(); ++k) {
+      std::vector<double> factors;
+      for (const StateTensor& tensor : table_.tensors) factors.push_back(tensor.factors[k]);
+      std::ranges::sort(factors);
+      middle[k] = factors[factors.size() / 2];
+    }
+    for (StateTensor& tensor : table_.tensors) {
+      const ElementStates elements = states_of(table_, *tensor.whole);
+      const auto own = elements.explained(tensor.factors, loose());
+      const auto others = elements.explained(middle, loose());
+      const auto share = [](const auto& e) {
+        return e.telling ? static_cast<double>(e.explained) / static_cast<double>(e.telling) : 0;
+      };
+      if (share(others) > share(own)) tensor.factors = middle;
+    }
+  }
+
   void fit_factors() {
     uint64_t judged = 0, within = 0;
     std::vector<FactorEstimate> exact;
+    repair_factors();
     for (StateTensor& tensor : table_.tensors) {
       const ElementStates elements = states_of(table_, *tensor.whole);
       FactorEstimate estimate = elements.fit(tensor.factors, loose(), false);
@@ -226,7 +266,6 @@ class Completion {
 
   // Weights of the average, one for all tensors: those that obey the equations best.
   void fit_weights() {
-    const auto n = static_cast<Eigen::Index>(table_.states.weights.size());
     const double rounding = rounding_of(dtype_, table_.one_rounding);
     for (int round = 0; round < kWeightRounds; ++round) {
       ElementStates::WeightEquations equations;
@@ -234,14 +273,44 @@ class Completion {
         states_of(table_, *tensor.whole)
             .add_equations(tensor.factors, round == 0 ? loose() : rounding, equations);
       }
-      if (equations.elements < kLeastTogether) return;
-      const Eigen::Map<const Eigen::MatrixXd> matrix(equations.matrix.data(), n, n);
-      const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> solver(matrix);
-      const Eigen::VectorXd least = solver.eigenvectors().col(0);
-      const Eigen::VectorXd weights = least / least.sum();
-      if (!(weights.minCoeff() > 0)) return;
-      table_.states.weights.assign(weights.begin(), weights.end());
+      const auto weights = solved(equations);
+      if (!weights) return;
+      table_.states.weights = *weights;
     }
+  }
+
+  std::optional<std::vector<double>> solved(const ElementStates::WeightEquations& equations) const {
+    constexpr auto kAll = static_cast<Eigen::Index>(ElementStates::WeightEquations::kUnknowns);
+    const size_t parents = table_.parents.size();
+    std::vector<size_t> states;
+    for (size_t state = 0; state < equations.elements.size(); ++state) {
+      if (equations.elements[state] >= kLeastTogether) states.push_back(state);
+    }
+    if (states.empty()) return std::nullopt;
+    // The unknowns in terms of those that are sought: the weights, and the divisors if they are
+    // not the weights' sums.
+    const bool free = !table_.one_rounding;
+    const auto sought = static_cast<Eigen::Index>(parents + (free ? states.size() : 0));
+    Eigen::MatrixXd made_of = Eigen::MatrixXd::Zero(kAll, sought);
+    for (size_t k = 0; k < parents; ++k) {
+      made_of(static_cast<Eigen::Index>(k), static_cast<Eigen::Index>(k)) = 1;
+    }
+    for (size_t j = 0; j < states.size(); ++j) {
+      const auto divisor = static_cast<Eigen::Index>(States::kMostParents + states[j]);
+      if (free) made_of(divisor, static_cast<Eigen::Index>(parents + j)) = 1;
+      for (size_t k = 0; !free && k < parents; ++k) {
+        if (states[j] >> k & 1) made_of(divisor, static_cast<Eigen::Index>(k)) = 1;
+      }
+    }
+    Eigen::MatrixXd squares =
+        Eigen::Map<const Eigen::MatrixXd>(equations.matrix.data(), kAll, kAll);
+    const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> solver(made_of.transpose() * squares *
+                                                                made_of);
+    const Eigen::VectorXd least =
+        solver.eigenvectors().col(0).head(static_cast<Eigen::Index>(parents));
+    const Eigen::VectorXd weights = least / least.sum();
+    if (!(weights.minCoeff() > 0)) return std::nullopt;
+    return std::vector<double>(weights.begin(), weights.end());
   }
 
   void find_consensus() {
@@ -274,24 +343,24 @@ double share(const StateTable& table, uint64_t StateTensor::* part) {
 double StateTable::explained() const { return share(*this, &StateTensor::explained); }
 double StateTable::by_chance() const { return share(*this, &StateTensor::by_chance); }
 
-std::optional<StateTable> find_states(const Evidence& evidence) {
-  if (evidence.probes.empty()) return std::nullopt;
-  auto found = Search(evidence).best();
-  if (!found) return std::nullopt;
-  StateTable table{.base = found->base,
-                   .parents = found->parents,
-                   .states = found->states,
-                   .elected = {},
-                   .inputs_rounded = found->inputs_rounded,
-                   .tensors = {}};
-  for (size_t t = 0; t < found->tensors.size(); ++t) {
-    StateTensor& tensor = table.tensors.emplace_back();
-    tensor.whole = found->tensors[t];
-    tensor.factors = found->factors[t];
-    tensor.errors.assign(tensor.factors.size(), 0);
+std::vector<StateTable> find_states(const Evidence& evidence) {
+  std::vector<StateTable> tables;
+  if (evidence.probes.empty()) return tables;
+  for (const Found& found : Search(evidence).best()) {
+    StateTable& table = tables.emplace_back();
+    table.base = found.base;
+    table.parents = found.parents;
+    table.states = found.states;
+    table.inputs_rounded = found.inputs_rounded;
+    for (size_t t = 0; t < found.tensors.size(); ++t) {
+      StateTensor& tensor = table.tensors.emplace_back();
+      tensor.whole = found.tensors[t];
+      tensor.factors = found.factors[t];
+      tensor.errors.assign(tensor.factors.size(), 0);
+    }
+    Completion(table, table.tensors.front().whole->dtype).run();
   }
-  Completion(table, table.tensors.front().whole->dtype).run();
-  return table;
+  return tables;
 }
 
 StateTensor read_states(const StateTable& table, const std::shared_ptr<const WholeTensor>& whole) {
@@ -312,6 +381,12 @@ StateTensor read_states(const StateTable& table, const std::shared_ptr<const Who
     Pursuit placed(sample, table.parents.size(), loose);
     placed.place(expected, spread, table.states);
     if (placed.explained() > best.explained()) best = placed;
+  }
+  if (best.explained() < kWell && table.states.mixing == Mixing::kSum) {
+    const SpanFit fit = combination(sample[0], table.base);
+    Pursuit dense(sample, table.parents.size(), loose);
+    if (!fit.weights.empty()) dense.set(std::span(fit.weights).subspan(1), table.states);
+    if (dense.explained() > best.explained()) best = dense;
   }
   tensor.factors = best.factors()[0];
   const ElementStates elements = Completion::states_of(table, *tensor.whole);

@@ -18,12 +18,12 @@ namespace {
 constexpr size_t kMostHypotheses = 400;
 constexpr double kLeastExplained = 0.85;
 constexpr size_t kMostWeights = 12, kMostRatios = 60, kMostLambdas = 3;
-constexpr size_t kMostDensities = 4, kMostMasks = 16;
+constexpr size_t kMostDensities = 4, kMostGammas = 4, kMostMasks = 24;
 constexpr double kNearDensity = 0.003, kNearGamma = 0.001;  // beyond the bounds
 constexpr size_t kKnownElements = 2000, kLeastKnown = 100;
 constexpr double kReproduced =
     0.8;  // of the known elements: the best weights are among those tried
-constexpr double kNearBest = 0.003, kSurely = 0.985;
+constexpr double kNearBest = 0.003, kSurely = 0.9985;
 constexpr double kWeightRounding = 0x1p-8;  // of a bf16 weight, with what is divided by
 constexpr int kOtherFlag = 5, kOtherLambda = 8;
 
@@ -71,6 +71,44 @@ struct Masking {
   double density = 1, gamma = 0, epsilon = 0;
   int complexity = 0;
 };
+
+struct RoundValue {
+  double value;
+  int complexity;
+};
+
+// Decimals that the estimate allows, of few digits first, then the nearest; behind them round ones
+// that it nearly allows.
+std::vector<RoundValue> round_values(const Estimate& estimate, double near, size_t limit) {
+  constexpr int kMostDigits = 3, kRoundDigits = 2, kCostOfDigit = 4, kCostOfNear = 10;
+  constexpr size_t kMany = 400;
+  constexpr double kEven = 1e-9;
+  std::vector<std::pair<int, double>> found;
+  const auto add = [&](double off, int most_digits, int cost) {
+    for (const Decimal& d : decimals_within(estimate.low - off - kEven, estimate.high + off + kEven,
+                                            most_digits, kMany)) {
+      found.emplace_back(kCostOfDigit * d.digits + cost, d.value());
+    }
+  };
+  add(0, kMostDigits, 0);
+  if (near > 0) add(near, kRoundDigits, kCostOfNear);
+  if (found.empty()) {
+    found.emplace_back(2 * kCostOfNear,
+                       shortest_decimal(estimate.low, estimate.high, estimate.value).value());
+  }
+  std::ranges::stable_sort(found, {}, [&](const auto& entry) {
+    return std::pair{entry.first, std::abs(entry.second - estimate.value)};
+  });
+  std::vector<RoundValue> values;
+  for (const auto& [complexity, value] : found) {
+    const bool known = std::ranges::any_of(
+        values, [&](const RoundValue& v) { return std::abs(v.value - value) < kEven; });
+    if (!known && values.size() < limit) {
+      values.push_back({value, complexity + static_cast<int>(values.size())});
+    }
+  }
+  return values;
+}
 
 class Recovering {
  public:
@@ -173,7 +211,7 @@ class Recovering {
     }
     if (best < kReproduced) return;
     std::erase_if(weightings_, [&](const Weighting& w) {
-      if (w.rescale) return best >= kSurely;
+      if (w.rescale) return !rescale_by_default_ && best >= kSurely;
       return std::max(w.exactly, w.by_torch) < best - kNearBest;
     });
     for (Weighting& weighting : weightings_) {
@@ -272,7 +310,7 @@ class Recovering {
 
   void add_ratios(std::span<const double> ratios, double lambda, double off,
                   const Weighting& flags) {
-    const double near = states_.one_rounding ? 3e-4 : 0.004;
+    const double near = states_.one_rounding ? 1.2e-3 : 0.004;
     auto options = round_ratios(ratios, near, kMostRatios);
     if (options.empty()) options = round_weights(ratios, near, kMostWeights);
     for (const RoundWeights& option : options) {
@@ -328,76 +366,43 @@ class Recovering {
     }
   }
 
-  // Decimals within the bounds, then round ones near them: few digits first, then the nearest.
   void add_densities(const Estimate& density, const Masking& rest, std::vector<Masking>& options) {
-    const double low = std::max(0.0, density.low), high = std::min(1.0, density.high);
-    std::vector<std::pair<int, Decimal>> found;
-    const auto distance = [&](const Decimal& d) { return std::abs(d.value() - density.value); };
-    const auto add_near = [&](double off, int digits, int extra) {
-      auto decimals = decimals_within(low - off, high + off, digits, 400);
-      std::ranges::stable_sort(decimals, {}, distance);
-      for (const Decimal& d : decimals) {
-        const bool known = std::ranges::any_of(
-            found, [&](const auto& other) { return other.second.value() == d.value(); });
-        if (!known && d.value() > 0 && d.value() <= 1) found.emplace_back(4 * d.digits + extra, d);
-      }
-    };
-    add_near(0, 3, 0);
-    add_near(kNearDensity, 2, 10);
-    if (found.empty()) found.emplace_back(20, shortest_decimal(low, high, density.value));
-    std::ranges::stable_sort(found, {}, [](const auto& entry) { return entry.first; });
-    if (found.size() > kMostDensities) found.resize(kMostDensities);
-    int place = 0;
-    for (const auto& [complexity, decimal] : found) {
+    for (const RoundValue& value : round_values(density, kNearDensity, kMostDensities)) {
+      if (!(value.value > 0 && value.value <= 1)) continue;
       Masking masking = rest;
-      masking.density = decimal.value();
-      masking.complexity += complexity + place++;
+      masking.density = value.value;
+      masking.complexity += value.complexity;
       options.push_back(masking);
     }
   }
 
+  // The usual value first, if it is possible: it need not be written.
+  static std::vector<RoundValue> with_usual(double usual, const Estimate& estimate,
+                                            std::vector<RoundValue> values) {
+    const auto is_usual = [&](const RoundValue& v) { return std::abs(v.value - usual) < 1e-9; };
+    const bool possible = estimate.high > 0 && estimate.low <= usual && usual <= estimate.high;
+    if (std::erase_if(values, is_usual) > 0 || possible) values.insert(values.begin(), {usual, 0});
+    return values;
+  }
+
   void add_outliers(const ParentMask& mask, std::vector<Masking>& options) {
-    const double usual = standard("gamma");
-    std::vector<std::pair<double, int>> gammas;
-    if (mask.gamma.low <= usual && usual <= mask.gamma.high && mask.gamma.high > 0) {
-      gammas.emplace_back(usual, 0);
-    }
-    const auto add_near = [&](double off, int digits, int extra) {
-      for (const Decimal& decimal :
-           decimals_within(std::max(0.0, mask.gamma.low - off), mask.gamma.high + off, digits, 3)) {
-        const bool known = std::ranges::any_of(
-            gammas, [&](const auto& other) { return other.first == decimal.value(); });
-        if (!known) gammas.emplace_back(decimal.value(), 2 + 3 * decimal.digits + extra);
-      }
-    };
-    add_near(0, 3, 0);
-    add_near(kNearGamma, 2, 6);
-    if (gammas.empty()) {
-      gammas.emplace_back(
-          shortest_decimal(mask.gamma.low, mask.gamma.high, mask.gamma.value).value(), 15);
-    }
+    const auto gammas = with_usual(standard("gamma"), mask.gamma,
+                                   round_values(mask.gamma, kNearGamma, kMostGammas));
+    const double end = mask.density.value + mask.gamma.value;
+    const double low = mask.density.low + mask.gamma.high;
+    const double high = mask.density.high + mask.gamma.low;
     for (const auto& [gamma, complexity] : gammas) {
-      const double end = mask.density.value + mask.gamma.value;
-      const double low = mask.density.low + mask.gamma.high,
-                   high = mask.density.high + mask.gamma.low;
-      add_densities({end - gamma, low - gamma, high - gamma},
-                    {.gamma = gamma, .complexity = complexity}, options);
+      if (gamma < 0) continue;
+      add_densities(Estimate{end - gamma, low - gamma, high - gamma},
+                    Masking{.gamma = gamma, .complexity = complexity}, options);
     }
   }
 
   void add_ranked(const ParentMask& mask, std::vector<Masking>& options) {
-    const double usual = standard("epsilon");
-    std::vector<std::pair<double, int>> epsilons;
-    const double low = mask.epsilon.low - 1e-9, high = mask.epsilon.high + 1e-9;
-    if (low <= usual && usual <= high) epsilons.emplace_back(usual, 0);
-    for (const Decimal& decimal : decimals_within(low, high, 3, kMostDensities)) {
-      if (std::abs(decimal.value() - usual) > 1e-9) {
-        epsilons.emplace_back(decimal.value(), 2 + 3 * decimal.digits);
-      }
-    }
+    const auto epsilons = with_usual(standard("epsilon"), mask.epsilon,
+                                     round_values(mask.epsilon, 0, kMostDensities));
     for (const auto& [epsilon, complexity] : epsilons) {
-      const Estimate density{mask.density.value, mask.density.low - 1e-9, mask.density.high + 1e-9};
-      add_densities(density, {.epsilon = epsilon, .complexity = complexity}, options);
+      add_densities(mask.density, Masking{.epsilon = epsilon, .complexity = complexity}, options);
     }
   }
 
