@@ -728,8 +728,11 @@ class Auditor {
     const double aligned = static_cast<double>(whole.elements) / read_parameters();
     const BlindDecision decision = decide_blind(*finding, aligned);
     merge_reasons_.insert(merge_reasons_.end(), decision.reasons.begin(), decision.reasons.end());
-    if (!decision.kind || (merged && *decision.kind == VerdictKind::kMergeWithChanges))
+    const bool explains_less = result_.replay && result_.replay->equal >= whole.equal;
+    if (!decision.kind ||
+        (merged && explains_less && *decision.kind == VerdictKind::kMergeWithChanges)) {
       return false;
+    }
     take_replay(finding->recipe, finding->whole);
     Verdict& verdict = result_.verdict;
     verdict = {};

@@ -102,11 +102,24 @@ struct Turned {
   }
 };
 
+// Were an input that is stored with fewer digits made from the suspect, it would have lost those by
+// which the recipe reproduces the suspect.
+bool has_fewer_digits(const Candidates& given, const Evidence& evidence, size_t model) {
+  const WholeTensor& probe = *evidence.probes.front();
+  const TensorInfo* input = given.alignment.models[model]->find(probe.name);
+  const auto suspect = info(probe.dtype).format;
+  return input && suspect && info(input->dtype).format &&
+         info(input->dtype).format->mantissa_bits < suspect->mantissa_bits;
+}
+
 // Does a recipe of the same kind explain an input by the suspect? Then equality has no direction.
-std::string reversed_input(const Candidates& given, const Sample& sample, const Tried& best) {
+std::string reversed_input(const Candidates& given, const Sample& sample, const Evidence& forward,
+                           const Tried& best) {
   const std::array<std::string_view, 3> methods{best.hypothesis.method, "linear",
                                                 "task_arithmetic"};
   for (const HypothesisInput& input : best.hypothesis.inputs) {
+    const bool holds = best.score.share() >= kHolds;
+    if (holds && has_fewer_digits(given, forward, input.model)) continue;
     const Turned turned(given, sample, input.model);
     Candidates others{turned.alignment, turned.models, given.roles,
                       given.candidates, given.base,    given.walk};
@@ -172,7 +185,7 @@ Result<std::optional<BlindFinding>> find_blind(const Candidates& given, const Sa
         {.name = given.alignment.models[control]->ref, .d16 = score.share(), .passed = true});
     finding.controls.back().passed = score.share() < threshold::kControlDepth.value;
   }
-  finding.reversed = reversed_input(given, sample, finding.best);
+  finding.reversed = reversed_input(given, sample, *evidence, finding.best);
   return found;
 }
 

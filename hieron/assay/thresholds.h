@@ -5,6 +5,8 @@
 #include <span>
 #include <string_view>
 
+#include "hieron/recover/recover.h"
+
 namespace hieron {
 
 struct Threshold {
@@ -44,7 +46,7 @@ inline constexpr Threshold kKinP{
 inline constexpr Threshold kStrangerP{"stranger.p", 0.01,
                                       "p above which nothing speaks for kinship"};
 inline constexpr Threshold kBlindHolds{
-    "blind.trial", 0.999,
+    "blind.trial", kHolds,
     "share of the telling elements of the probes that a recipe found blind must reproduce"};
 inline constexpr Threshold kBlindChanged{
     "blind.changed", 0.5,

@@ -96,7 +96,7 @@ Result<std::shared_ptr<const Plan>> plan_documents(std::vector<Recipe> recipes,
           recipe.file, {}, static_cast<uint64_t>(line));
     }
     const std::string name = recipe.name;
-    HIERON_TRY(const std::shared_ptr<const Plan> plan, make_plan(std::move(recipe), with));
+    HIERON_TRY(std::shared_ptr<const Plan> plan, make_plan(std::move(recipe), with));
     if (!plan->problems.empty()) return plan;
     HIERON_TRY(with.documents[name], as_model(plan));
   }

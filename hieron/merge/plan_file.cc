@@ -63,7 +63,7 @@ class Refusal {
   // With `why` if nothing else was found.
   Planned finish(const std::optional<Error>& why = {}) && {
     if (plan_->problems.empty() && why) add({*why});
-    return std::shared_ptr<const Plan>(std::move(plan_));
+    return plan_;
   }
 
  private:

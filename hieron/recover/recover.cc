@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <iterator>
+#include <limits>
 #include <numeric>
 #include <set>
 #include <string_view>
@@ -124,6 +125,24 @@ bool better(const Tried& a, const Tried& b) {
   return a.hypothesis.complexity < b.hypothesis.complexity;
 }
 
+// Of what is nearly right: of the best, and of the best simpler ones.
+std::vector<Hypothesis> all_variations(std::span<const Tried> tried) {
+  constexpr size_t kMostVaried = 3;
+  std::vector<Hypothesis> all;
+  size_t varied = 0;
+  int complexity = std::numeric_limits<int>::max();
+  for (const Tried& each : tried) {
+    const double share = each.score.share();
+    if (share == 1 && varied == 0 && each.hypothesis.complexity < kFitted) return {};
+    if (share < kWorthVarying || varied == kMostVaried) break;
+    if (share == 1 || each.hypothesis.complexity >= complexity) continue;
+    complexity = each.hypothesis.complexity;
+    ++varied;
+    std::ranges::move(variations(each.hypothesis), std::back_inserter(all));
+  }
+  return all;
+}
+
 }  // namespace
 
 Recovery recover_recipe(const Candidates& given, const Evidence& evidence,
@@ -147,11 +166,9 @@ Recovery recover_recipe(const Candidates& given, const Evidence& evidence,
       put_modest_first(tried);
       share = tried.front().score.share();
     }
-    if (share >= kWorthVarying && share < 1) {
-      auto varied = trial.best_of(variations(tried.front().hypothesis));
-      if (!varied.empty() && varied.front().score.share() > share) tried = std::move(varied);
-      share = tried.front().score.share();
-    }
+    auto varied = trial.best_of(all_variations(tried));
+    if (!varied.empty() && better(varied.front(), tried.front())) tried = std::move(varied);
+    share = tried.front().score.share();
     const double needed = recovery.best ? recovery.best->score.share() + kClearlyBetter : 0;
     if (share < kHolds && share < needed) continue;
     if (recovery.holds && !better(tried.front(), *recovery.best)) continue;

@@ -10,13 +10,13 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <map>
 #include <numeric>
 
 #include "hieron/merge/evidence.h"
 #include "hieron/merge/methods/blend_work.h"
 #include "hieron/merge/methods/round_weights.h"
 #include "hieron/merge/methods/table.h"
+#include "hieron/merge/methods/weight_vectors.h"
 
 namespace hieron {
 namespace {
@@ -69,7 +69,7 @@ class Linear final : public Method {
     const std::vector<size_t> models = weighted_models(seen);
     if (models.size() < 2 || models.size() > kMostModels) return {};
     if (!seen.constant) {
-      add_few(seen, models, found);
+      if (blended) add_vectors(seen, models, found);
       for (const int digits : {2, 3, 7}) {
         for (const bool normalize : {false, true}) {
           found.push_back(by_tensor(seen, models, digits, normalize));
@@ -125,38 +125,28 @@ class Linear final : public Method {
     return hypothesis;
   }
 
-  // Few different vectors, as filters leave them: each as somebody may have written it down.
-  void add_few(const Evidence& seen, const std::vector<size_t>& models,
-               std::vector<Hypothesis>& found) const {
-    constexpr size_t kMostVectors = 8;
-    std::map<std::vector<double>, std::vector<std::string>> tensors;
-    for (const TensorFit& fit : seen.fits) {
-      std::vector<double> weights;
-      for (const size_t m : models) weights.push_back(fitted_weight(seen, fit.fit, m));
-      tensors[weights].push_back(fit.name);
-      if (tensors.size() > kMostVectors) return;
-    }
-    for (const bool ratios : {false, true}) {
+  // One vector for each part of the model, as somebody may have written it down.
+  void add_vectors(const Evidence& seen, const std::vector<size_t>& models,
+                   std::vector<Hypothesis>& found) const {
+    for (const WrittenWeights written : {WrittenWeights::kRatios, WrittenWeights::kAsTheyAre}) {
+      const bool normalize = written == WrittenWeights::kRatios;
+      if (normalize && !sums_to_one(seen, models)) continue;
       Hypothesis hypothesis{.method = describe().name, .inputs = {}};
-      for (const size_t m : models) hypothesis.inputs.push_back({m, {{"weight", 0.0}}});
-      hypothesis.parameters = {{"normalize", ratios ? 1.0 : 0.0}};
-      hypothesis.complexity = 60;
-      bool all = true;
-      for (const auto& [fitted, names] : tensors) {
-        const auto round = ratios ? round_ratios(fitted, ratio_tolerance(seen.fit_class), 1)
-                                  : round_weights(fitted, weight_tolerance(seen.fit_class), 2);
-        all = all && !round.empty();
-        if (!all) break;
-        for (size_t k = 0; k < models.size(); ++k) {
-          ParameterValue& weight = hypothesis.inputs[k].parameters.at("weight");
-          weight.otherwise = round.front().weights[k];
-          for (const std::string& name : names) {
-            weight.by_tensor.emplace_back(name, round.front().weights[k]);
-          }
-        }
-      }
-      if (all) found.push_back(std::move(hypothesis));
+      for (const size_t model : models) hypothesis.inputs.push_back({model, {{"weight", 0.0}}});
+      hypothesis.parameters = {{"normalize", normalize ? 1.0 : 0.0}};
+      hypothesis.complexity = kVaries + (normalize ? 0 : 1);
+      add_weight_vectors(seen, hypothesis, written, Arithmetic::kBf16Products, found);
     }
+  }
+  static constexpr int kVaries = 60;
+
+  static bool sums_to_one(const Evidence& seen, std::span<const size_t> models) {
+    const double off = weight_tolerance(seen.fit_class) * static_cast<double>(models.size());
+    return std::ranges::all_of(seen.fits, [&](const TensorFit& fit) {
+      double sum = 0;
+      for (const size_t m : models) sum += fitted_weight(seen, fit.fit, m);
+      return std::abs(sum - 1) <= off;
+    });
   }
 
   // In the order in which the models were offered; other orders are for later.

@@ -213,8 +213,9 @@ class NuSlerp final : public Method {
       for (int step = -6; step <= 6; ++step) {
         const double other = middle + unit * step;
         for (const auto version : {mergekit::Version::k015, mergekit::Version::k014}) {
-          const double same = share_reproduced(seen, *seen.probes.front(),
-                                               between(ends, 1 - other, other, form, 0), version);
+          const double same =
+              share_reproduced(seen, *seen.probes.front(), between(ends, 1 - other, other, form, 0),
+                               {.version = version});
           const bool nearer = std::abs(other - middle) < std::abs(best.second - middle);
           if (same > best.first || (same == best.first && nearer)) best = {same, other};
         }

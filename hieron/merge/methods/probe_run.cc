@@ -184,17 +184,19 @@ std::vector<float> computed_on(const WholeTensor& tensor, const Hypothesis& hypo
                   .shape = tensor.shape,
                   .parameters = parameters,
                   .inputs = {},
-                  .base = roles.base};
+                  .base = roles.base,
+                  .arithmetic = program.arithmetic};
   task.elements = tensor.elements();
-  const DType working = program ? tensor.dtype : DType::kF32;
+  const auto& version = program.version;
+  const DType working = version ? tensor.dtype : DType::kF32;
   task.inputs.assign(roles.models.size(), working);
   task.out =
-      program ? mergekit::returned_dtype(*program, hypothesis.method, working) : tensor.dtype;
-  if (method.check(task) || (program && !mergekit::replays(*program, hypothesis.method))) return {};
+      version ? mergekit::returned_dtype(*version, hypothesis.method, working) : tensor.dtype;
+  if (method.check(task) || (version && !mergekit::replays(*version, hypothesis.method))) return {};
 
   std::vector<std::vector<std::byte>> inputs;
   for (const size_t m : roles.models) inputs.push_back(stored(working, tensor.values[m]));
-  const auto work = program ? mergekit::replay_work(*program, hypothesis.method, task, working, 0)
+  const auto work = version ? mergekit::replay_work(*version, hypothesis.method, task, working, 0)
                             : method.start(task);
   const uint64_t grain = std::max<uint64_t>(1, work->grain());
   const uint64_t step = std::max(grain, kPiece / grain * grain);
@@ -221,8 +223,9 @@ std::vector<float> computed_on(const WholeTensor& tensor, const Hypothesis& hypo
   return task.out == tensor.dtype ? made : rounded(tensor.dtype, made);
 }
 
-uint64_t elements_reproduced(const WholeTensor& tensor, const Hypothesis& hypothesis) {
-  const std::vector<float> made = computed_on(tensor, hypothesis);
+uint64_t elements_reproduced(const WholeTensor& tensor, const Hypothesis& hypothesis,
+                             Program program) {
+  const std::vector<float> made = computed_on(tensor, hypothesis, program);
   uint64_t equal = 0;
   for (size_t i = 0; i < made.size(); ++i) {
     equal += std::bit_cast<uint32_t>(tensor.values[0][i]) == std::bit_cast<uint32_t>(made[i]);
@@ -256,10 +259,10 @@ bool promising(const Evidence& evidence, const Hypothesis& hypothesis) {
 
 bool explains(const Evidence& evidence, const Hypothesis& hypothesis) {
   const NearlyMade near(evidence);
-  if (near.made_by(hypothesis, std::nullopt)) return true;
+  if (near.made_by(hypothesis, {})) return true;
   if (evidence.fit_class == FitClass::kOneRounding) return false;
-  return near.made_by(hypothesis, mergekit::Version::k015) ||
-         near.made_by(hypothesis, mergekit::Version::k014);
+  return near.made_by(hypothesis, {.version = mergekit::Version::k015}) ||
+         near.made_by(hypothesis, {.version = mergekit::Version::k014});
 }
 
 }  // namespace hieron

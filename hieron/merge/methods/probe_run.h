@@ -15,8 +15,12 @@
 
 namespace hieron {
 
-// Who computes: the method itself, exactly; or a version of mergekit, in the suspect's dtype.
-using Program = std::optional<mergekit::Version>;
+// Who computes: the method itself, in an arithmetic of weighted sums; or a version of mergekit, in
+// the suspect's dtype.
+struct Program {
+  Arithmetic arithmetic = Arithmetic::kExact;
+  std::optional<mergekit::Version> version = {};
+};
 
 // What the hypothesis makes of the tensor's models, rounded to the suspect's dtype; empty if the
 // method refuses it.
@@ -24,7 +28,8 @@ std::vector<float> computed_on(const WholeTensor& tensor, const Hypothesis& hypo
                                Program program = {});
 
 // How many elements of the suspect's tensor it reproduces.
-uint64_t elements_reproduced(const WholeTensor& tensor, const Hypothesis& hypothesis);
+uint64_t elements_reproduced(const WholeTensor& tensor, const Hypothesis& hypothesis,
+                             Program program = {});
 
 // Share of the telling elements that it reproduces. Telling: the suspect or what is made differs
 // from a candidate; of all candidates the one for which the share is least.

@@ -15,6 +15,7 @@
 #include "hieron/merge/methods/round_weights.h"
 #include "hieron/merge/methods/table.h"
 #include "hieron/merge/methods/task_vectors.h"
+#include "hieron/merge/methods/weight_vectors.h"
 
 namespace hieron {
 namespace {
@@ -93,15 +94,11 @@ class TaskArithmetic final : public Method {
       if (seen.constant) {
         add_constant(seen, base, models, tolerance, found);
       } else {
-        for (const int digits : {2, 3, 7}) {
-          const auto values = weights_by_tensor(seen, models, digits);
-          Hypothesis hypothesis{.method = describe().name, .inputs = {}, .base = base};
-          for (size_t k = 0; k < models.size(); ++k) {
-            hypothesis.inputs.push_back({models[k], {{"weight", values[k]}}});
-          }
-          hypothesis.complexity = 100 + 10 * digits;
-          found.push_back(std::move(hypothesis));
-        }
+        Hypothesis hypothesis{.method = describe().name, .inputs = {}, .base = base};
+        for (const size_t model : models) hypothesis.inputs.push_back({model, {{"weight", 0.0}}});
+        hypothesis.complexity = kVaries;
+        add_weight_vectors(seen, hypothesis, WrittenWeights::kAsTheyAre, Arithmetic::kBf16Delta,
+                           found);
       }
     }
     return found;
@@ -109,6 +106,7 @@ class TaskArithmetic final : public Method {
 
  private:
   static constexpr size_t kMostModels = 8;
+  static constexpr int kVaries = 61;
   static constexpr size_t kMostWeights = 12;
 
   void add_constant(const Evidence& seen, size_t base, const std::vector<size_t>& models,
