@@ -19,6 +19,7 @@
 #include "hieron/assay/evidence/two_ends.h"
 #include "hieron/assay/evidence/unexplained.h"
 #include "hieron/assay/identity.h"
+#include "hieron/assay/masked.h"
 #include "hieron/assay/proof.h"
 #include "hieron/assay/recipe_search.h"
 #include "hieron/assay/recovered_yaml.h"
@@ -29,6 +30,7 @@
 #include "hieron/kinship/hidden_units.h"
 #include "hieron/merge/experts.h"
 #include "hieron/model/config.h"
+#include "hieron/recover/gather.h"
 #include "hieron/recover/sample.h"
 
 namespace hieron {
@@ -258,7 +260,7 @@ class Auditor {
     fit_pairs();
     HIERON_TRY(const bool merged, try_merge());
     if (merged && result_.verdict.kind == VerdictKind::kExactMerge) return {};
-    HIERON_TRY(const bool recovered, try_blind(merged));
+    HIERON_TRY(const bool recovered, try_blind());
     if (recovered || merged) return {};
     return decide_kinship();
   }
@@ -718,21 +720,30 @@ class Auditor {
 
   // --- any method, any number of parents ---
 
-  // `merged`: two ends explain part of it; a recipe found blind must then explain all of it.
-  Result<bool> try_blind(bool merged) {
+  Result<bool> try_blind() {
     const Candidates given = candidates();
+    const auto evidence = gather_evidence(given, sample_);
+    if (!evidence) return false;  // nothing to work on: no finding either
+    HIERON_TRY(const bool replayed, try_recipe(given, *evidence));
+    return replayed || try_masks(given, *evidence);
+  }
+
+  // What a merge of two ends that was changed afterwards explains already, of all elements.
+  double explained_by_ends() const {
+    const bool changed = result_.verdict.kind == VerdictKind::kMergeWithChanges;
+    return changed && result_.replay ? result_.replay->share : 0;
+  }
+
+  Result<bool> try_recipe(const Candidates& given, const Evidence& evidence) {
     HIERON_TRY(const std::optional<BlindFinding> finding,
-               find_blind(given, sample_, cast_.controls, selection(), experts_));
+               find_blind(given, sample_, evidence, cast_.controls, selection(), experts_));
     if (!finding) return false;
     const Replay& whole = finding->whole.total;
     const double aligned = static_cast<double>(whole.elements) / read_parameters();
     const BlindDecision decision = decide_blind(*finding, aligned);
     merge_reasons_.insert(merge_reasons_.end(), decision.reasons.begin(), decision.reasons.end());
-    const bool explains_less = result_.replay && result_.replay->equal >= whole.equal;
-    if (!decision.kind ||
-        (merged && explains_less && *decision.kind == VerdictKind::kMergeWithChanges)) {
-      return false;
-    }
+    const bool changed = decision.kind == VerdictKind::kMergeWithChanges;
+    if (!decision.kind || (changed && whole.share <= explained_by_ends())) return false;
     take_replay(finding->recipe, finding->whole);
     Verdict& verdict = result_.verdict;
     verdict = {};
@@ -743,11 +754,42 @@ class Auditor {
     return true;
   }
 
-  void take_replay(const FoundRecipe& recipe, const Comparison& whole) {
+  // Masks that are seen, though their seed is not known.
+  bool try_masks(const Candidates& given, const Evidence& evidence) {
+    const auto finding = find_masked(given, sample_, evidence, cast_.controls, experts_);
+    if (!finding || finding->estimate.explained <= explained_by_ends()) return false;
+    const BlindDecision decision = decide_masked(*finding);
+    merge_reasons_.insert(merge_reasons_.end(), decision.reasons.begin(), decision.reasons.end());
+    if (!decision.kind) return false;
+    drop_ends();
+    result_.recipe = finding->recipe;
+    Verdict& verdict = result_.verdict;
+    verdict = {};
+    verdict.kind = *decision.kind;
+    for (const RecipeModel& model : finding->recipe.models) verdict.of.push_back(model.ref);
+    verdict.reasons = decision.reasons;
+    verdict.sentence = fmt::format(
+        "{} is a masked merge: it carries {}; {:.1f} % of the elements that tell are so, and it is "
+        "not known which numbers chose them, so that there is no replay.",
+        input_.suspect->ref, masks_in_words(given, finding->estimate),
+        100 * finding->estimate.explained);
+    verdict.falsifiers.push_back(
+        "A model that certainly took no part and whose changes are found in the suspect as often.");
+    return true;
+  }
+
+  // The figures of two ends, once they are not what explains the suspect.
+  void drop_ends() {
     result_.depth.reset();
     result_.direction.reset();
     result_.unexplained.reset();
+    result_.replay.reset();
+    result_.after_merge.reset();
     best_.reset();
+  }
+
+  void take_replay(const FoundRecipe& recipe, const Comparison& whole) {
+    drop_ends();
     result_.recipe = recipe;
     result_.replay = whole.total;
     proof_.rows.assign(alignment_.rows.size(), {});

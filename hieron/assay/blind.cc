@@ -83,25 +83,6 @@ FoundRecipe describe(const Candidates& given, const Tried& best, std::span<const
   return found;
 }
 
-// A parent in the suspect's place, and the suspect in its own.
-struct Turned {
-  Alignment alignment;
-  Sample sample;
-  std::vector<std::shared_ptr<const Checkpoint>> models;
-
-  Turned(const Candidates& given, const Sample& of, size_t parent)
-      : alignment(given.alignment), sample(of), models(given.models) {
-    std::swap(models[0], models[parent]);
-    std::swap(alignment.models[0], alignment.models[parent]);
-    for (Row& row : alignment.rows) std::swap(row.views[0], row.views[parent]);
-    for (SampleRow& row : sample.rows) {
-      std::swap(row.values[0], row.values[parent]);
-      std::swap(row.dtypes[0], row.dtypes[parent]);
-      row.blend = row.blend && !row.values[0].empty();
-    }
-  }
-};
-
 // Were an input that is stored with fewer digits made from the suspect, it would have lost those by
 // which the recipe reproduces the suspect.
 bool has_fewer_digits(const Candidates& given, const Evidence& evidence, size_t model) {
@@ -142,17 +123,28 @@ double best_share(const std::vector<NamedDepth>& controls) {
 
 }  // namespace
 
+Turned::Turned(const Candidates& given, const Sample& of, size_t parent)
+    : alignment(given.alignment), sample(of), models(given.models) {
+  std::swap(models[0], models[parent]);
+  std::swap(alignment.models[0], alignment.models[parent]);
+  for (Row& row : alignment.rows) std::swap(row.views[0], row.views[parent]);
+  for (SampleRow& row : sample.rows) {
+    std::swap(row.values[0], row.values[parent]);
+    std::swap(row.dtypes[0], row.dtypes[parent]);
+    row.blend = row.blend && !row.values[0].empty();
+  }
+}
+
 Result<std::optional<BlindFinding>> find_blind(const Candidates& given, const Sample& sample,
+                                               const Evidence& evidence,
                                                const std::vector<size_t>& controls,
                                                const Selection& selection,
                                                std::string_view experts) {
-  const auto evidence = gather_evidence(given, sample);
-  if (!evidence) return std::nullopt;  // nothing to work on: no finding either
-  const Recovery recovery = recover_recipe(given, *evidence);
+  const Recovery recovery = recover_recipe(given, evidence);
   if (!recovery.best) return std::nullopt;
   const Tried& best = *recovery.best;
   if (!recovery.holds && best.score.share() < threshold::kChangedDepth.value) return std::nullopt;
-  const Trial trial(given, *evidence);
+  const Trial trial(given, evidence);
   std::optional<BlindFinding> found;
   std::vector<const Tried*> rivals{&best};
   for (const Tried& other : recovery.others) {
@@ -185,7 +177,7 @@ Result<std::optional<BlindFinding>> find_blind(const Candidates& given, const Sa
         {.name = given.alignment.models[control]->ref, .d16 = score.share(), .passed = true});
     finding.controls.back().passed = score.share() < threshold::kControlDepth.value;
   }
-  finding.reversed = reversed_input(given, sample, *evidence, finding.best);
+  finding.reversed = reversed_input(given, sample, evidence, finding.best);
   return found;
 }
 
