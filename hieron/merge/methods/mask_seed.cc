@@ -2,11 +2,14 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cmath>
 #include <deque>
 #include <limits>
 #include <numeric>
+#include <utility>
 
+#include "hieron/core/parallel.h"
 #include "hieron/kernels/seed_search.h"
 #include "hieron/merge/mergekit/random_masks.h"
 #include "hieron/merge/mergekit/torch_random.h"
@@ -17,12 +20,12 @@
 namespace hieron {
 namespace {
 
-constexpr uint64_t kOwnSeeds = uint64_t{1} << 16;
-constexpr std::array kChosenSeeds{
-    uint64_t{65536},      uint64_t{100000},     uint64_t{123456},     uint64_t{314159},
-    uint64_t{999999},     uint64_t{1000000},    uint64_t{1234567},    uint64_t{12345678},
-    uint64_t{123456789},  uint64_t{1234567890}, uint64_t{0xBADC0DE},  uint64_t{0xDEADBEEF},
-    uint64_t{0xCAFEBABE}, uint64_t{0x7FFFFFFF}, uint64_t{0xFFFFFFFF}, UINT64_MAX};
+constexpr uint64_t kOwnSeeds = uint64_t{1} << 20, kSeedsAtOnce = 4096;
+constexpr std::array kChosenSeeds{uint64_t{1234567},    uint64_t{12345678},
+                                  uint64_t{123456789},  uint64_t{1234567890},
+                                  uint64_t{0xBADC0DE},  uint64_t{0xDEADBEEF},
+                                  uint64_t{0xCAFEBABE}, uint64_t{0x7FFFFFFF},
+                                  uint64_t{0xFFFFFFFF}, UINT64_MAX};
 
 constexpr size_t kWindow = 128;  // elements whose words are looked at first
 constexpr double kWindowBits = 20, kProofBits = 60;
@@ -274,17 +277,48 @@ void fit_product(std::span<const DrawnMask> masks, const MaskReading& reading, s
   mask.error_rescaled = least;
 }
 
+// How the labels agree with the masks of a seed that was found.
+struct SeedFit {
+  uint64_t wrong = 0, labels = 0;
+
+  void add(std::span<const DrawnMask> masks, uint64_t contradicted) {
+    wrong += contradicted;
+    for (const DrawnMask& mask : masks) labels += mask.labels->known.size();
+  }
+  double share_wrong() const {
+    return labels ? static_cast<double>(wrong) / static_cast<double>(labels) : 0;
+  }
+};
+
+// The masks as ranked ones: ranks whose slope was too small to be seen, until the seed was known.
+MaskReading as_ranked(MaskReading reading) {
+  constexpr double kDensityOff = 0.03;
+  constexpr Estimate kEpsilons{0.05, 0.01, 0.2};
+  reading.family = MaskFamily::kRanked;
+  for (ParentMask& mask : reading.masks) {
+    if (!mask.masked) continue;
+    mask.epsilon = kEpsilons;
+    mask.density.low = std::max(0.0, mask.density.value - kDensityOff);
+    mask.density.high = std::min(1.0, mask.density.value + kDensityOff);
+  }
+  return reading;
+}
+
+constexpr double kTooManyWrong = 0.003, kFarFewer = 0.2;  // shares of labels; of such a share
+
 // --- hieron's own masks ---
 
 class OwnSeeds {
  public:
-  explicit OwnSeeds(MaskReading& reading)
+  OwnSeeds(MaskReading& reading, unsigned threads)
       : reading_(reading),
+        threads_(threads),
         drawing_{.torch = false,
                  .ranked = reading.family == MaskFamily::kRanked,
                  .working = DType::kF32} {}
 
-  bool find() {
+  // Any seed worth trying; or this one alone.
+  bool find(std::optional<uint64_t> only = {}) {
     choose_window();
     if (window_.size() < kWindow / 4) return false;
     const auto seen = observations(*best_, drawing_, mask(best_->parent), window_);
@@ -292,25 +326,45 @@ class OwnSeeds {
     if (most < 0) return false;
     const auto all = observations(*best_, drawing_, mask(best_->parent), proof());
     const int64_t most_of_all = most_wrong_of(all);
-    const auto try_seed = [&](uint64_t seed) {
+    const auto input_drawn_by = [&](uint64_t seed) -> std::optional<size_t> {
       for (size_t input = 0; input <= reading_.masks.size(); ++input) {
         const RandomMask drawn(seed, best_->tensor->whole->name, input);
         if (wrong(drawn, seen, most) > most || wrong(drawn, all, most_of_all) > most_of_all) {
           continue;
         }
-        settle(seed, input);
-        return true;
+        return input;
       }
-      return false;
+      return std::nullopt;
     };
-    for (uint64_t seed = 0; seed < kOwnSeeds; ++seed) {
-      if (try_seed(seed)) return true;
-    }
-    return std::ranges::any_of(kChosenSeeds, try_seed);
+    std::optional<uint64_t> seed = only;
+    if (!seed) seed = lowest_seed([&](uint64_t s) { return input_drawn_by(s).has_value(); });
+    const auto input = seed ? input_drawn_by(*seed) : std::nullopt;
+    if (input) settle(*seed, *input);
+    return reading_.seed.has_value();
   }
+
+  double share_wrong() const { return fit_.share_wrong(); }
 
  private:
   const ParentMask& mask(size_t k) const { return reading_.masks[k]; }
+
+  // Of the small ones, then of those that people choose.
+  template <typename Fits>
+  std::optional<uint64_t> lowest_seed(const Fits& fits) const {
+    std::atomic<uint64_t> lowest{kOwnSeeds};
+    parallel_for(kOwnSeeds / kSeedsAtOnce, threads_, [&](size_t part) {
+      const uint64_t first = part * kSeedsAtOnce;
+      for (uint64_t seed = first; seed < std::min(first + kSeedsAtOnce, lowest.load()); ++seed) {
+        if (!fits(seed)) continue;
+        uint64_t known = lowest;
+        while (seed < known && !lowest.compare_exchange_weak(known, seed)) {
+        }
+      }
+    });
+    if (lowest < kOwnSeeds) return lowest;
+    const auto chosen = std::ranges::find_if(kChosenSeeds, fits);
+    return chosen == kChosenSeeds.end() ? std::nullopt : std::optional(*chosen);
+  }
 
   // The parent and the stretch of elements with most labels.
   void choose_window() {
@@ -350,14 +404,16 @@ class OwnSeeds {
   }
 
   // Contradicted labels; stops counting above `most`.
-  int64_t wrong(const RandomMask& drawn, std::span<const MaskObservation> seen, int64_t most) {
+  static int64_t wrong(const RandomMask& drawn, std::span<const MaskObservation> seen,
+                       int64_t most) {
     if (seen.empty()) return most + 1;
     const uint64_t first = seen.front().word;
-    words_.resize(seen.back().word - first + 1);
-    drawn.words(first, words_);
+    thread_local std::vector<uint32_t> words;
+    words.resize(seen.back().word - first + 1);
+    drawn.words(first, words);
     int64_t count = 0;
     for (const MaskObservation& o : seen) {
-      count += ((words_[o.word - first] >> 8) < o.threshold) != o.kept;
+      count += ((words[o.word - first] >> 8) < o.threshold) != o.kept;
       if (count > most) break;
     }
     return count;
@@ -381,8 +437,7 @@ class OwnSeeds {
       for (const LabelledMask& labels : masks_) {
         if (labels.parent == k) drawn.push_back(draw(labels, seed, *inputs[k]));
       }
-      DensityFit fit(drawn);
-      fit(reading_.masks[k]);
+      fit_.add(drawn, DensityFit(drawn)(reading_.masks[k]));
       fit_product(drawn, reading_, k, reading_.masks[k]);
     }
     reading_.seed = std::move(found);
@@ -442,10 +497,12 @@ class OwnSeeds {
   }
 
   MaskReading& reading_;
+  const unsigned threads_;
   const Drawing drawing_;
   std::vector<LabelledMask> masks_;
   const LabelledMask* best_ = nullptr;
-  std::vector<uint32_t> window_, words_;
+  std::vector<uint32_t> window_;
+  SeedFit fit_;
 };
 
 // --- torch's ---
@@ -469,7 +526,11 @@ class TorchSeeds {
     make_sets();
     const auto hit = sets_.empty() ? std::nullopt : search();
     if (!hit) return false;
-    settle(*hit);
+    const MaskReading before = reading_;
+    double wrong = settle(*hit);
+    if (before.family != MaskFamily::kRandom || wrong < kTooManyWrong) return true;
+    MaskReading random = std::exchange(reading_, as_ranked(before));
+    if (settle(*hit) > kFarFewer * wrong) reading_ = std::move(random);
     return true;
   }
 
@@ -550,17 +611,20 @@ class TorchSeeds {
     return std::nullopt;
   }
 
-  void settle(const SeedHit& hit) {
+  // Returns the share of labels that contradict it.
+  double settle(const SeedHit& hit) {
+    SeedFit agreement;
     MaskSeed found{.seed = hit.seed, .torch = true, .order = {}, .base_at = {}, .bits = hit.bits};
     const std::vector<Place> places = all_places();
     found.order = order_of(hit);
     for (size_t position = 0; position < found.order.size(); ++position) {
-      fit(places, hit.seed, position, found.order[position]);
+      fit(places, hit.seed, position, found.order[position], agreement);
     }
     for (size_t k = 0; k < reading_.masks.size(); ++k) {
       if (!reading_.masks[k].masked) found.order.push_back(k);
     }
     reading_.seed = std::move(found);
+    return agreement.share_wrong();
   }
 
   // The first tensor, and those of the table.
@@ -604,8 +668,10 @@ class TorchSeeds {
 
   // By the working dtype that fits better. Tensors that the masks do not fit are left out: the
   // merge may have had others between them.
-  void fit(std::span<const Place> places, uint64_t seed, size_t position, size_t k) {
+  void fit(std::span<const Place> places, uint64_t seed, size_t position, size_t k,
+           SeedFit& agreement) {
     const ParentMask before = reading_.masks[k];
+    const SeedFit others = agreement;
     uint64_t least = UINT64_MAX;
     for (const DType working : workings_) {
       std::deque<LabelledMask> labels;
@@ -624,6 +690,8 @@ class TorchSeeds {
       const uint64_t count = DensityFit(drawn)(fitted);
       if (count >= least) continue;
       least = count;
+      agreement = others;
+      agreement.add(drawn, count);
       fit_product(drawn, reading_, k, fitted);
       reading_.masks[k] = fitted;
     }
@@ -650,7 +718,19 @@ class TorchSeeds {
 
 void find_seed(const Evidence& evidence, MaskReading& reading) {
   const bool own = reading.states.one_rounding;  // they are only computed exactly
-  if (own && OwnSeeds(reading).find()) return;
+  MaskReading drawn = reading;
+  OwnSeeds random(drawn, evidence.seeds.threads);
+  if (own && random.find()) {
+    if (reading.family == MaskFamily::kRandom && random.share_wrong() >= kTooManyWrong) {
+      MaskReading ranked = as_ranked(reading);
+      OwnSeeds other(ranked, evidence.seeds.threads);
+      if (other.find(drawn.seed->seed) && other.share_wrong() < kFarFewer * random.share_wrong()) {
+        drawn = std::move(ranked);
+      }
+    }
+    reading = std::move(drawn);
+    return;
+  }
   TorchSeeds(evidence, reading).find();
 }
 

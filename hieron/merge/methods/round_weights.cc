@@ -118,7 +118,8 @@ std::vector<RoundWeights> round_ratios(std::span<const double> fitted, double to
   // The factor is the sum of the written weights: decimals as they are.
   for (int hundredths = 20; hundredths <= 1000; ++hundredths) factors.push_back(hundredths / 100.0);
   for (const double factor : factors) {
-    for (const int digits : {1, 2}) {
+    for (const int digits : {1, 2, 3}) {
+      if (digits == 3 && factor != 1) continue;  // thousandths are those of shares
       std::vector<double> scaled;
       double sum = 0;
       for (const double w : fitted) {
