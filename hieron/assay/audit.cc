@@ -111,10 +111,41 @@ bool names_one_end(const CandidateRecipe& recipe) {
   });
 }
 
+std::vector<std::shared_ptr<const Checkpoint>*> models_of(AuditInput& input) {
+  std::vector<std::shared_ptr<const Checkpoint>*> models{&input.suspect};
+  for (auto& model : input.parents) models.push_back(&model);
+  if (input.base) models.push_back(&input.base);
+  for (auto& model : input.controls) models.push_back(&model);
+  return models;
+}
+
+// Do some models have a tensor for each expert, and others one for all of a layer?
+bool experts_differ(AuditInput input) {
+  std::set<ExpertLayout> layouts;
+  for (const auto* model : models_of(input)) {
+    if (const auto layout = expert_layout(**model)) layouts.insert(*layout);
+  }
+  return layouts.size() > 1;
+}
+
+// Nothing is left to explain.
+bool settled(const AuditResult& result) {
+  switch (result.verdict.kind) {
+    case VerdictKind::kCopy:
+    case VerdictKind::kReformattedCopy:
+    case VerdictKind::kExactMerge:
+    case VerdictKind::kLayerStack:
+      return true;
+    default:
+      return false;
+  }
+}
+
 class Auditor {
  public:
-  Auditor(const AuditInput& input, const AuditOptions& options)
-      : input_(input), options_(options) {}
+  // `experts`: how all models are made to store them, where they differ in that.
+  Auditor(const AuditInput& input, const AuditOptions& options, std::optional<ExpertLayout> experts)
+      : input_(input), options_(options), experts_layout_(experts) {}
 
   Result<AuditResult> run() {
     const auto start = std::chrono::steady_clock::now();
@@ -168,21 +199,16 @@ class Auditor {
     return {};
   }
 
-  // One tensor for each expert, in all models, where some have one for all of a layer.
+  // All models with their experts as one of them has them. A recipe asks for the suspect's layout
+  // if they differ: merging is done in it.
   Status agree_on_experts() {
-    std::vector<std::shared_ptr<const Checkpoint>*> models{&input_.suspect};
-    for (auto& model : input_.parents) models.push_back(&model);
-    if (input_.base) models.push_back(&input_.base);
-    for (auto& model : input_.controls) models.push_back(&model);
-    std::set<ExpertLayout> layouts;
-    for (const auto* model : models) {
-      if (const auto layout = expert_layout(**model)) layouts.insert(*layout);
+    if (!experts_layout_) return {};
+    if (*experts_layout_ == expert_layout(*input_.suspect)) {
+      experts_ = *experts_layout_ == ExpertLayout::kFused ? "fused" : "separate";
     }
-    if (layouts.size() < 2) return {};
-    experts_ = expert_layout(*input_.suspect) == ExpertLayout::kFused ? "fused" : "separate";
-    for (auto* model : models) {
+    for (auto* model : models_of(input_)) {
       if (!expert_layout(**model)) continue;
-      HIERON_TRY(*model, with_experts(*model, ExpertLayout::kSeparate));
+      HIERON_TRY(*model, with_experts(*model, *experts_layout_));
     }
     return {};
   }
@@ -724,8 +750,14 @@ class Auditor {
     const Candidates given = candidates();
     const auto evidence = gather_evidence(given, sample_);
     if (!evidence) return false;  // nothing to work on: no finding either
-    HIERON_TRY(const bool replayed, try_recipe(given, *evidence));
-    return replayed || try_masks(given, *evidence);
+    HIERON_TRY(const std::optional<BlindFinding> finding,
+               find_blind(given, sample_, *evidence, cast_.controls, selection(), experts_));
+    if (finding && finding->holds) return take_recipe(*finding);
+    const double explained = finding ? finding->best.score.share() : 0;
+    if (!finding || random_masks(*evidence)) {
+      if (try_masks(given, *evidence, explained)) return true;
+    }
+    return finding && take_recipe(*finding);
   }
 
   // What a merge of two ends that was changed afterwards explains already, of all elements.
@@ -734,30 +766,29 @@ class Auditor {
     return changed && result_.replay ? result_.replay->share : 0;
   }
 
-  Result<bool> try_recipe(const Candidates& given, const Evidence& evidence) {
-    HIERON_TRY(const std::optional<BlindFinding> finding,
-               find_blind(given, sample_, evidence, cast_.controls, selection(), experts_));
-    if (!finding) return false;
-    const Replay& whole = finding->whole.total;
+  bool take_recipe(const BlindFinding& finding) {
+    const Replay& whole = finding.whole.total;
     const double aligned = static_cast<double>(whole.elements) / read_parameters();
-    const BlindDecision decision = decide_blind(*finding, aligned);
+    const BlindDecision decision = decide_blind(finding, aligned);
     merge_reasons_.insert(merge_reasons_.end(), decision.reasons.begin(), decision.reasons.end());
     const bool changed = decision.kind == VerdictKind::kMergeWithChanges;
     if (!decision.kind || (changed && whole.share <= explained_by_ends())) return false;
-    take_replay(finding->recipe, finding->whole);
+    take_replay(finding.recipe, finding.whole);
     Verdict& verdict = result_.verdict;
     verdict = {};
     verdict.kind = *decision.kind;
-    for (const RecipeModel& model : finding->recipe.models) verdict.of.push_back(model.ref);
+    for (const RecipeModel& model : finding.recipe.models) verdict.of.push_back(model.ref);
     verdict.reasons = decision.reasons;
-    write_blind_sentence(*finding);
+    write_blind_sentence(finding);
     return true;
   }
 
-  // Masks that are seen, though their seed is not known.
-  bool try_masks(const Candidates& given, const Evidence& evidence) {
+  // Masks that are seen, though their seed is not known. `explained`: what a recipe does of the
+  // elements that tell.
+  bool try_masks(const Candidates& given, const Evidence& evidence, double explained) {
     const auto finding = find_masked(given, sample_, evidence, cast_.controls, experts_);
-    if (!finding || finding->estimate.explained <= explained_by_ends()) return false;
+    const double least = std::max(explained, explained_by_ends());
+    if (!finding || finding->estimate.explained <= least) return false;
     const BlindDecision decision = decide_masked(*finding);
     merge_reasons_.insert(merge_reasons_.end(), decision.reasons.begin(), decision.reasons.end());
     if (!decision.kind) return false;
@@ -769,10 +800,13 @@ class Auditor {
     for (const RecipeModel& model : finding->recipe.models) verdict.of.push_back(model.ref);
     verdict.reasons = decision.reasons;
     verdict.sentence = fmt::format(
-        "{} is a masked merge: it carries {}; {:.1f} % of the elements that tell are so, and it is "
-        "not known which numbers chose them, so that there is no replay.",
+        "{} is a masked merge: it carries {}; {:.1f} % of the elements that tell are so, but {}, "
+        "so "
+        "that there is no replay.",
         input_.suspect->ref, masks_in_words(given, finding->estimate),
-        100 * finding->estimate.explained);
+        100 * finding->estimate.explained,
+        random_masks(evidence) ? "the random numbers that chose them are not known"
+                               : "what it was computed with is not known to the last digit");
     verdict.falsifiers.push_back(
         "A model that certainly took no part and whose changes are found in the suspect as often.");
     return true;
@@ -1172,6 +1206,7 @@ class Auditor {
   AuditInput input_;
   const AuditOptions& options_;
   AuditResult result_;
+  const std::optional<ExpertLayout> experts_layout_;
   std::string experts_;  // how the suspect stores them, where the models differ in that
   Cast cast_;
   Alignment alignment_;
@@ -1190,8 +1225,20 @@ class Auditor {
 
 }  // namespace
 
+// As the suspect has its experts, which is how most tools that leave them so merge them; if that
+// does not settle it, the other way.
 Result<AuditResult> audit(const AuditInput& input, const AuditOptions& options) {
-  return Auditor(input, options).run();
+  if (!experts_differ(input)) return Auditor(input, options, std::nullopt).run();
+  const bool fused = expert_layout(*input.suspect) == ExpertLayout::kFused;
+  const ExpertLayout own = fused ? ExpertLayout::kFused : ExpertLayout::kSeparate;
+  HIERON_TRY(AuditResult as_it_is, Auditor(input, options, own).run());
+  if (!fused || settled(as_it_is)) return as_it_is;
+  HIERON_TRY(AuditResult apart, Auditor(input, options, ExpertLayout::kSeparate).run());
+  const auto explained = [](const AuditResult& result) {
+    return result.replay ? result.replay->share : 0;
+  };
+  const bool better = settled(apart) || explained(apart) > explained(as_it_is);
+  return better ? std::move(apart) : std::move(as_it_is);
 }
 
 }  // namespace hieron

@@ -98,6 +98,11 @@ std::optional<MaskedFinding> find_masked(const Candidates& given, const Sample& 
   return finding;
 }
 
+bool random_masks(const Evidence& evidence) {
+  const std::optional<MaskEstimate> estimate = mask_estimate(evidence);
+  return estimate && random(estimate->family);
+}
+
 BlindDecision decide_masked(const MaskedFinding& finding) {
   const MaskEstimate& estimate = finding.estimate;
   BlindDecision decision;

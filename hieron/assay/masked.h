@@ -23,6 +23,9 @@ std::optional<MaskedFinding> find_masked(const Candidates& given, const Sample& 
                                          const std::vector<size_t>& controls,
                                          std::string_view experts);
 
+// Is a mask seen that random numbers chose?
+bool random_masks(const Evidence& evidence);
+
 // merge-with-changes, or nothing where a control is explained too.
 BlindDecision decide_masked(const MaskedFinding& finding);
 

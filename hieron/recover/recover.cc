@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "hieron/merge/method.h"
+#include "hieron/recover/refine.h"
 
 namespace hieron {
 namespace {
@@ -168,6 +169,16 @@ Recovery recover_recipe(const Candidates& given, const Evidence& evidence,
     }
     auto varied = trial.best_of(all_variations(tried));
     if (!varied.empty() && better(varied.front(), tried.front())) tried = std::move(varied);
+    // The order of the inputs is seen only once their shares are right.
+    const Tried better_shares = refined(trial, tried.front());
+    if (better_shares.score.share() > tried.front().score.share()) {
+      tried.front() = better_shares;
+      varied = trial.best_of(all_variations(tried));
+      if (!varied.empty() && better(varied.front(), tried.front())) {
+        tried = std::move(varied);
+        tried.front() = refined(trial, tried.front());
+      }
+    }
     share = tried.front().score.share();
     const double needed = recovery.best ? recovery.best->score.share() + kClearlyBetter : 0;
     if (share < kHolds && share < needed) continue;

@@ -152,6 +152,25 @@ class NearlyMade {
 
 }  // namespace
 
+WholeTensor telling_part(const WholeTensor& whole, std::span<const size_t> models, uint64_t most) {
+  std::vector<size_t> telling;
+  for (size_t i = 0; i < whole.elements(); ++i) {
+    const float first = whole.values[models.front()][i];
+    const bool differ =
+        std::ranges::any_of(models, [&](size_t m) { return whole.values[m][i] != first; });
+    if (differ || models.size() == 1) telling.push_back(i);
+  }
+  const size_t step = std::max<size_t>(1, (telling.size() + most - 1) / most);
+  WholeTensor part{whole.name, {}, whole.role, whole.dtype, {}};
+  for (const std::vector<float>& values : whole.values) {
+    auto& some = part.values.emplace_back();
+    if (values.empty()) continue;
+    for (size_t i = 0; i < telling.size(); i += step) some.push_back(values[telling[i]]);
+  }
+  part.shape = {part.elements()};
+  return part;
+}
+
 float rounding_noise(DType dtype) {
   switch (dtype) {
     case DType::kBF16:

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "hieron/merge/evidence.h"
@@ -26,6 +27,10 @@ struct Program {
 // method refuses it.
 std::vector<float> computed_on(const WholeTensor& tensor, const Hypothesis& hypothesis,
                                Program program = {});
+
+// At most `most` of the elements of a tensor in which these models differ, evenly; of one model, of
+// all elements. A tensor of one dimension, for methods that are elementwise.
+WholeTensor telling_part(const WholeTensor& whole, std::span<const size_t> models, uint64_t most);
 
 // How many elements of the suspect's tensor it reproduces.
 uint64_t elements_reproduced(const WholeTensor& tensor, const Hypothesis& hypothesis,

@@ -55,11 +55,14 @@ void add_products(const std::vector<std::vector<double>>& near, size_t limit,
   }
 }
 
-void sort_distinct(std::vector<RoundWeights>& found, std::span<const double> fitted, size_t limit) {
+// `ratios`: how far weights are from the fitted ones is asked once they are divided by their sum.
+void sort_distinct(std::vector<RoundWeights>& found, std::span<const double> fitted, bool ratios,
+                   size_t limit) {
   const auto distance = [&](const RoundWeights& r) {
-    double sum = 0;
+    double total = 0, sum = 0;
+    for (const double w : r.weights) total += w;
     for (size_t k = 0; k < fitted.size(); ++k) {
-      sum += std::abs(r.weights[k] - fitted[k]);
+      sum += std::abs(r.weights[k] / (ratios ? total : 1) - fitted[k]);
     }
     return sum;
   };
@@ -104,7 +107,7 @@ std::vector<RoundWeights> round_weights(std::span<const double> fitted, double t
     }
     add_products(near, limit, found);
   }
-  sort_distinct(found, fitted, limit - 1);
+  sort_distinct(found, fitted, false, limit - 1);
   std::vector<double> raw;
   for (const double w : fitted) raw.push_back(to_digits(w, 7));
   found.push_back({raw, complexity_of(raw)});
@@ -136,7 +139,7 @@ std::vector<RoundWeights> round_ratios(std::span<const double> fitted, double to
       found.push_back({std::move(scaled), complexity});
     }
   }
-  sort_distinct(found, fitted, limit);
+  sort_distinct(found, fitted, true, limit);
   return found;
 }
 

@@ -12,6 +12,7 @@
 #include "hieron/kernels/exact_sum.h"
 #include "hieron/merge/evidence.h"
 #include "hieron/merge/methods/blend_work.h"
+#include "hieron/merge/methods/probe_run.h"
 #include "hieron/merge/methods/round_weights.h"
 #include "hieron/merge/methods/table.h"
 #include "hieron/merge/methods/task_vectors.h"
@@ -123,14 +124,39 @@ class TaskArithmetic final : public Method {
       found.push_back(std::move(hypothesis));
     };
     for (const RoundWeights& w : round_weights(fitted, tolerance, kMostWeights)) add(w, 1, 0);
-    for (int step = 2; step <= 40; ++step) {  // lambda: .1 to 2
-      const double lambda = step * 0.05;
-      if (step == 20) continue;
+    // Where every step is rounded, so is lambda: any of two digits leaves its own trace.
+    const bool rounded = seen.fit_class == FitClass::kSeveralRoundings;
+    const size_t first = found.size();
+    for (int hundredths = 10; hundredths <= 200; hundredths += rounded ? 1 : 5) {
+      const double lambda = hundredths / 100.0;
+      if (hundredths == 100) continue;
       std::vector<double> divided;
       for (const double w : fitted) divided.push_back(w / lambda);
-      for (const RoundWeights& w : round_weights(divided, tolerance / lambda, 4)) {
-        if (w.complexity < 25) add(w, lambda, 10);
+      for (const RoundWeights& w : round_weights(divided, tolerance / lambda, rounded ? 12 : 4)) {
+        if (w.complexity < (rounded ? 35 : 25)) add(w, lambda, hundredths % 5 == 0 ? 10 : 15);
       }
+    }
+    if (rounded) keep_best(seen, models, first, found);
+  }
+
+  // Of the hypotheses from `first` on.
+  static void keep_best(const Evidence& seen, std::span<const size_t> models, size_t first,
+                        std::vector<Hypothesis>& found) {
+    constexpr size_t kKept = 24;
+    constexpr uint64_t kElements = 4096;
+    const WholeTensor part = telling_part(*seen.probes.front(), models, kElements);
+    const bool f16 = part.dtype == DType::kF16;
+    const Program program{f16 ? Arithmetic::kF16Delta : Arithmetic::kBf16Delta};
+    std::vector<std::pair<uint64_t, Hypothesis>> scored;
+    for (size_t i = first; i < found.size(); ++i) {
+      const uint64_t equal = elements_reproduced(part, found[i], program);
+      scored.emplace_back(equal, std::move(found[i]));
+    }
+    std::ranges::stable_sort(scored, std::ranges::greater{},
+                             [](const auto& entry) { return entry.first; });
+    found.erase(found.begin() + static_cast<std::ptrdiff_t>(first), found.end());
+    for (auto& [equal, hypothesis] : scored) {
+      if (found.size() < first + kKept) found.push_back(std::move(hypothesis));
     }
   }
 };

@@ -18,6 +18,8 @@ namespace {
 constexpr size_t kMostHypotheses = 400;
 constexpr double kLeastExplained = 0.85;
 constexpr size_t kMostWeights = 12, kMostRatios = 60, kMostLambdas = 3;
+constexpr size_t kAllRatios = 4000;  // where each multiple is rounded in its own way
+constexpr size_t kMostWeightings = 60;
 constexpr size_t kMostDensities = 4, kMostGammas = 4, kMostMasks = 24;
 constexpr double kNearDensity = 0.003, kNearGamma = 0.001;  // beyond the bounds
 constexpr size_t kKnownElements = 2000, kLeastKnown = 100;
@@ -214,6 +216,12 @@ class Recovering {
       if (w.rescale) return !rescale_by_default_ && best >= kSurely;
       return std::max(w.exactly, w.by_torch) < best - kNearBest;
     });
+    if (weightings_.size() > kMostWeightings) {
+      std::ranges::stable_sort(weightings_, std::ranges::greater{},
+                               [](const Weighting& w) { return std::max(w.exactly, w.by_torch); });
+      weightings_.resize(kMostWeightings);
+      std::ranges::stable_sort(weightings_, {}, &Weighting::complexity);
+    }
     for (Weighting& weighting : weightings_) {
       if (weighting.rescale) continue;
       if (weighting.exactly < best - kNearBest) weighting.arithmetics = rounding_arithmetics();
@@ -311,7 +319,7 @@ class Recovering {
   void add_ratios(std::span<const double> ratios, double lambda, double off,
                   const Weighting& flags) {
     const double near = states_.one_rounding ? 1.2e-3 : 0.004;
-    auto options = round_ratios(ratios, near, kMostRatios);
+    auto options = round_ratios(ratios, near, states_.one_rounding ? kMostRatios : kAllRatios);
     if (options.empty()) options = round_weights(ratios, near, kMostWeights);
     for (const RoundWeights& option : options) {
       for (const double value : lambdas(lambda, off)) {
@@ -330,9 +338,11 @@ class Recovering {
     for (const RoundWeights& option : round_weights(products, off, kMostWeights)) {
       add({.weights = option.weights}, flags, option.complexity);
     }
-    for (int step = 2; step <= 40; ++step) {  // lambda: .1 to 2
-      if (step == 20) continue;
-      const double lambda = std::round(step * 5.0) / 100;
+    // Where every step is rounded, so is lambda: any of two digits leaves its own trace.
+    const int step = states_.one_rounding ? 5 : 1;
+    for (int hundredths = 10; hundredths <= 200; hundredths += step) {
+      if (hundredths == 100) continue;
+      const double lambda = hundredths / 100.0;
       std::vector<double> divided;
       for (const double product : products) divided.push_back(product / lambda);
       for (const RoundWeights& option : round_weights(divided, off / lambda, 4)) {

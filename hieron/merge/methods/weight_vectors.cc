@@ -151,26 +151,6 @@ std::vector<Choice> choices_of_ratios(const Weights& fitted, double tolerance) {
   return choices;
 }
 
-// Elements of a tensor in which the models differ, at most `most`, evenly.
-WholeTensor part_of(const WholeTensor& whole, std::span<const size_t> models, uint64_t most) {
-  std::vector<size_t> telling;
-  for (size_t i = 0; i < whole.elements(); ++i) {
-    const float first = whole.values[models.front()][i];
-    const bool differ =
-        std::ranges::any_of(models, [&](size_t m) { return whole.values[m][i] != first; });
-    if (differ || models.size() == 1) telling.push_back(i);
-  }
-  const size_t step = std::max<size_t>(1, (telling.size() + most - 1) / most);
-  WholeTensor part{whole.name, {}, whole.role, whole.dtype, {}};
-  for (const std::vector<float>& values : whole.values) {
-    auto& some = part.values.emplace_back();
-    if (values.empty()) continue;
-    for (size_t i = 0; i < telling.size(); i += step) some.push_back(values[telling[i]]);
-  }
-  part.shape = {part.elements()};
-  return part;
-}
-
 // One vector for each of the tensors' groups and each way of computing. The first way chooses; what
 // it cannot tell apart, such as multiples of weights that are divided by their sum, the others do.
 class Vectors {
@@ -250,7 +230,7 @@ class Vectors {
     for (const uint64_t most : {kFewElements, kManyElements}) {
       if (choices.size() == 1) break;
       if (most == kFewElements && choices.size() <= kFewChoices) continue;
-      const WholeTensor part = part_of(*whole, models_, most);
+      const WholeTensor part = telling_part(*whole, models_, most);
       const std::vector<uint64_t> scores = score(way, part, choices);
       keep_best(scores, one_rounding() ? luck(scores, part.elements()) : 0, kFewChoices, choices);
     }
@@ -288,7 +268,7 @@ class Vectors {
       if (elements > kLargest || left == 0) continue;
       const auto whole = evidence_.whole(fit->name);
       if (!whole || !has_all(**whole)) continue;
-      const WholeTensor part = part_of(**whole, models_, left);
+      const WholeTensor part = telling_part(**whole, models_, left);
       left -= std::min<uint64_t>(left, part.elements());
       const auto scores = score(way, part, choices);
       for (size_t i = 0; i < sum.size(); ++i) sum[i] += scores[i];
@@ -386,7 +366,7 @@ class Vectors {
       (beside ? near : far).push_back(&group);
     }
     near.insert(near.end(), far.begin(), far.end());
-    const WholeTensor part = part_of(**whole, models_, kFewElements);
+    const WholeTensor part = telling_part(**whole, models_, kFewElements);
     return **std::ranges::max_element(near, std::ranges::less{}, [&](const Group* group) {
       return way(part, group->choice.weights);
     });
