@@ -132,10 +132,11 @@ double best_share(const std::vector<NamedDepth>& controls) {
 Result<std::optional<BlindFinding>> find_blind(const Candidates& given, const Sample& sample,
                                                const std::vector<size_t>& controls,
                                                const Selection& selection,
-                                               std::string_view experts) {
+                                               std::string_view experts,
+                                               std::span<const std::string_view> methods) {
   const auto evidence = gather_evidence(given, sample);
   if (!evidence) return std::nullopt;  // nothing to work on: no finding either
-  const Recovery recovery = recover_recipe(given, *evidence);
+  const Recovery recovery = recover_recipe(given, *evidence, methods);
   if (!recovery.best) return std::nullopt;
   const Tried& best = *recovery.best;
   if (!recovery.holds && best.score.share() < threshold::kChangedDepth.value) return std::nullopt;
