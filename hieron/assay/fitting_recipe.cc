@@ -215,7 +215,7 @@ class Searcher {
     return all;
   }
 
-  Recipe computed(Recipe recipe, const Way& way) const {
+  static Recipe computed(Recipe recipe, const Way& way) {
     recipe.dtype = way.dtype;
     recipe.out_dtype = way.out_dtype;
     return recipe;
@@ -458,11 +458,15 @@ class Searcher {
       const auto recipe = parse_recipe(text, file_.path);
       if (!recipe) continue;
       const std::string own = recipe->arithmetic.value_or("exact");
-      for (const std::string& arithmetic : {arithmetic_, own}) {
+      const Recipe as_declared = computed(*recipe, {{}, last().dtype, last().out_dtype});
+      const std::array<std::pair<const Recipe*, std::string>, 4> likes{
+          {{&as_declared, arithmetic_}, {&*recipe, arithmetic_}, {&as_declared, own},
+           {&*recipe, own}}};
+      for (const auto& [like, arithmetic] : likes) {
         search_.fits.reset();
-        const bool fitted = text == found.yaml && arithmetic == own;
-        if (!fitted && share_of_probes(*recipe, arithmetic) < 1) continue;
-        HIERON_TRY(const bool held, accept(*recipe, arithmetic, fitted));
+        const bool fitted = text == found.yaml && like == &*recipe && arithmetic == own;
+        if (!fitted && share_of_probes(*like, arithmetic) < 1) continue;
+        HIERON_TRY(const bool held, accept(*like, arithmetic, fitted));
         if (!held) continue;
         const bool nearer = !best || search_.fits->whole.equal > best->whole.equal ||
                             (search_.fits->whole.equal == best->whole.equal &&
