@@ -45,9 +45,10 @@ def write_safetensors(path, tensors):
 
 
 def to_bf16(array):
-    """Round to nearest even: raw words."""
-    bits = np.asarray(array, np.float32).view(np.uint32)
-    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
+    """One rounding, to nearest even, of numbers that are not tiny: raw words."""
+    fraction, exponent = np.frexp(np.asarray(array, np.float64))
+    rounded = np.ldexp(np.rint(fraction * 256) / 256, exponent).astype(np.float32)
+    return (rounded.view(np.uint32) >> 16).astype(np.uint16)
 
 
 def from_bf16(words):
@@ -117,17 +118,18 @@ class Fits(unittest.TestCase):
         self.assertEqual(told, {"arithmetic": ("none", "mergekit-0.1.4")})
 
     def test_another_order_of_inputs(self):
-        models = [(NEWS, {"weight": 0.5}), (BASE, {"weight": 0.3}), (LEGAL, {"weight": 0.2})]
-        suspect = self.made(recipe_text("linear", models), "--arithmetic", "mergekit-0.1.4")
+        models = [(NEWS, {"weight": 0.6}), (BASE, {"weight": 0.4})]
+        suspect = self.made(recipe_text("linear", models), "--arithmetic", "bf16-delta")
         other = recipe_text("linear", models[::-1])
-        told = self.fitted(other, suspect, "--arithmetic", "mergekit-0.1.4")
+        told = self.fitted(other, suspect, "--arithmetic", "bf16-delta")
         self.assertEqual(list(told), ["order"])
 
     def test_another_method(self):
         models = [(NEWS, {"weight": 0.6}), (BASE, {"weight": 0.4})]
         suspect = self.made(recipe_text("linear", models))
         told = self.fitted(recipe_text("ties", [(NEWS, {"weight": 0.6, "density": 0.5})], BASE), suspect)
-        self.assertEqual(told["method"], ("ties", "linear"))
+        self.assertEqual(told["method"][0], "ties")
+        self.assertIn(told["method"][1], ("linear", "task_arithmetic"))
 
     def test_a_parent_that_took_no_part(self):
         suspect = self.made(recipe_text("linear", [(NEWS, {"weight": 0.6}), (BASE, {"weight": 0.4})]))
@@ -183,7 +185,7 @@ class Fits(unittest.TestCase):
             adapter[f"base_model.model.model.{name}.lora_B.weight"] = ("F32", high)
             change = scale * (high.astype(np.float64) @ low.astype(np.float64))
             total = from_bf16(words).astype(np.float64) + change
-            merged[f"model.{name}.weight"] = ("BF16", to_bf16(total.astype(np.float32)) if name in modules else words)
+            merged[f"model.{name}.weight"] = ("BF16", to_bf16(total) if name in modules else words)
         write_safetensors(self.folder / "base" / "model.safetensors", base)
         write_safetensors(self.folder / "adapter" / "adapter_model.safetensors", adapter)
         (self.folder / "adapter" / "adapter_config.json").write_text(json.dumps(

@@ -21,8 +21,8 @@ namespace {
 
 constexpr size_t kChunk = 1u << 16;  // elements read at a time
 constexpr const char* kPeftName = "mergekit-0.1.5";
-constexpr double kSigmas = 6;          // of a tensor's estimate
-constexpr double kSameScale = 1e-3;    // relative; estimates of few elements are biased by rounding
+constexpr double kSigmas = 6;        // of a tensor's estimate
+constexpr double kSameScale = 1e-3;  // relative; estimates of few elements are biased by rounding
 constexpr int kMostDigits = 9;
 
 class Zeros final : public ComputedTensor {
@@ -152,8 +152,7 @@ class AdapterFitter {
 
   Status add_up() {
     std::vector<Status> done(targets_.size());
-    parallel_for(targets_.size(), walk_.threads,
-                 [&](size_t i) { done[i] = add_up(targets_[i]); });
+    parallel_for(targets_.size(), walk_.threads, [&](size_t i) { done[i] = add_up(targets_[i]); });
     for (Status& status : done) HIERON_CHECK(std::move(status));
     return {};
   }
@@ -263,10 +262,10 @@ class AdapterFitter {
     note_scaling(use, all);
     const bool peft = use.arithmetic == AdapterArithmetic::kPeft;
     if (peft != declared_peft()) {
-      all.push_back({"arithmetic", declared_.arithmetic, peft ? kPeftName : "exact",
-                     fmt::format("the arithmetic of the replay is {}, declared {}",
-                                 peft ? "PEFT's (mergekit-0.1.5)" : "exact",
-                                 declared_.arithmetic)});
+      all.push_back(
+          {"arithmetic", declared_.arithmetic, peft ? kPeftName : "exact",
+           fmt::format("the arithmetic of the replay is {}, declared {}",
+                       peft ? "PEFT's (mergekit-0.1.5)" : "exact", declared_.arithmetic)});
     }
     return all;
   }

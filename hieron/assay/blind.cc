@@ -131,8 +131,7 @@ double best_share(const std::vector<NamedDepth>& controls) {
 
 Result<std::optional<BlindFinding>> find_blind(const Candidates& given, const Sample& sample,
                                                const std::vector<size_t>& controls,
-                                               const Selection& selection,
-                                               std::string_view experts,
+                                               const Selection& selection, std::string_view experts,
                                                std::span<const std::string_view> methods) {
   const auto evidence = gather_evidence(given, sample);
   if (!evidence) return std::nullopt;  // nothing to work on: no finding either

@@ -29,8 +29,7 @@ struct BlindFinding {
 // `methods`: as in recover/recover.h.
 Result<std::optional<BlindFinding>> find_blind(const Candidates& given, const Sample& sample,
                                                const std::vector<size_t>& controls,
-                                               const Selection& selection,
-                                               std::string_view experts,
+                                               const Selection& selection, std::string_view experts,
                                                std::span<const std::string_view> methods = {});
 
 // The verdict on a finding, as for two ends (docs/assay.md §8). `aligned`: share of the suspect's

@@ -110,10 +110,9 @@ class Comparer {
             const std::string& of) {
     const std::string whose = of.empty() ? std::string() : " of " + printable(of);
     add(what + whose, declared, found,
-        declared == kNone
-            ? fmt::format("declared no {}{}, the bytes say {}", what, whose, found)
-            : fmt::format("declared {} {}{}, the bytes say {}", what, declared, whose,
-                          found == kNone ? std::string(kNone) : found));
+        declared == kNone ? fmt::format("declared no {}{}, the bytes say {}", what, whose, found)
+                          : fmt::format("declared {} {}{}, the bytes say {}", what, declared, whose,
+                                        found == kNone ? std::string(kNone) : found));
   }
 
   void compare_method() {
@@ -145,7 +144,8 @@ class Comparer {
     for (const RecipeSource& source : mine.sources) {
       if (find(theirs, source.model) || is_base(declared_, source.model)) continue;
       const std::string parent = printable(source.model.text);
-      add("parent", parent, kNone, fmt::format("declared parent {} took no part{}", parent, place(i)));
+      add("parent", parent, kNone,
+          fmt::format("declared parent {} took no part{}", parent, place(i)));
     }
     for (const RecipeSource& source : theirs.sources) {
       if (find(mine, source.model) || is_base(found_, source.model)) continue;
@@ -250,9 +250,9 @@ class Comparer {
       note("seed", declared_.seed.value_or(kNone), *found_.seed, "");
     }
     if (declared_arithmetic_ == found_arithmetic_) return;
-    const std::string mine =
-        declared_.arithmetic || declared_arithmetic_ != "exact" ? std::string(declared_arithmetic_)
-                                                                : std::string(kNone);
+    const std::string mine = declared_.arithmetic || declared_arithmetic_ != "exact"
+                                 ? std::string(declared_arithmetic_)
+                                 : std::string(kNone);
     add("arithmetic", mine, std::string(found_arithmetic_),
         fmt::format("the arithmetic of the replay is {}, declared {}", found_arithmetic_, mine));
   }
@@ -263,9 +263,9 @@ class Comparer {
     for (const RecipeWarning& warning : declared_.warnings) {
       if (warning.key.empty()) continue;
       const std::string key = printable(warning.key);
-      const std::string why =
-          warning.meant.empty() ? fmt::format("has no effect in {}", declared_.method)
-                                : fmt::format("was misspelt (\"{}\" is a key)", warning.meant);
+      const std::string why = warning.meant.empty()
+                                  ? fmt::format("has no effect in {}", declared_.method)
+                                  : fmt::format("was misspelt (\"{}\" is a key)", warning.meant);
       add(key, fmt::format("line {}", warning.line), "ignored",
           fmt::format("declared {} was ignored because it {}", key, why));
     }
@@ -280,9 +280,10 @@ class Comparer {
       const auto info = std::ranges::find(known, setting.name, &ParameterInfo::name);
       if (info == known.end() || info->per_model) continue;
       add(setting.name, fmt::format("line {}", setting.line), "ignored",
-          fmt::format("declared {} was ignored because it stands under {}, not under the parameters "
-                      "of the merge",
-                      setting.name, printable(source.model.text)));
+          fmt::format(
+              "declared {} was ignored because it stands under {}, not under the parameters "
+              "of the merge",
+              setting.name, printable(source.model.text)));
     }
   }
 

@@ -86,10 +86,10 @@ TEST(Declared, NamesAnotherOrder) {
 }
 
 TEST(Declared, NamesArithmeticAndDtype) {
-  EXPECT_THAT(told(linear("1", "1"), linear("1", "1", "dtype: bfloat16\n"), "exact",
-                   "mergekit-0.1.4"),
-              ElementsAre("the dtype of the replay is bfloat16, declared none",
-                          "the arithmetic of the replay is mergekit-0.1.4, declared none"));
+  EXPECT_THAT(
+      told(linear("1", "1"), linear("1", "1", "dtype: bfloat16\n"), "exact", "mergekit-0.1.4"),
+      ElementsAre("the dtype of the replay is bfloat16, declared none",
+                  "the arithmetic of the replay is mergekit-0.1.4, declared none"));
 }
 
 TEST(Declared, NamesKeysThatHadNoEffect) {

@@ -73,8 +73,7 @@ class Searcher {
         declared_(declared),
         suspect_(std::move(suspect)),
         walk_(walk),
-        arithmetic_(file.options.arithmetic.value_or(
-            recipes_.back().arithmetic.value_or("exact"))),
+        arithmetic_(file.options.arithmetic.value_or(recipes_.back().arithmetic.value_or("exact"))),
         opened_(std::make_shared<OpenedModels>()) {
     if (declared) search_.best_share = declared->total.share;
   }
@@ -166,8 +165,8 @@ class Searcher {
   Result<bool> accept(const Recipe& recipe, const std::string& arithmetic, bool fitted) {
     HIERON_TRY(const std::shared_ptr<const Checkpoint> made, make(recipe, arithmetic));
     HIERON_TRY(const Comparison whole, replay(*made, *suspect_, walk_));
-    const bool holds = complete(whole, *suspect_) ||
-                       (fitted && complete_but_for_rounding(whole, *suspect_));
+    const bool holds =
+        complete(whole, *suspect_) || (fitted && complete_but_for_rounding(whole, *suspect_));
     if (!holds) {
       note_closest(recipe, arithmetic, whole.total.share);
       return false;
@@ -175,11 +174,11 @@ class Searcher {
     Recipe written = recipe;
     written.arithmetic = arithmetic;
     const auto yaml = recipe_text(written);
-    search_.fits = Fit{
-        .yaml = yaml.value_or(last().text),
-        .arithmetic = arithmetic,
-        .whole = whole.total,
-        .differences = recipe_differences({last(), arithmetic_}, {recipe, arithmetic})};
+    search_.fits =
+        Fit{.yaml = yaml.value_or(last().text),
+            .arithmetic = arithmetic,
+            .whole = whole.total,
+            .differences = recipe_differences({last(), arithmetic_}, {recipe, arithmetic})};
     return true;
   }
 
@@ -398,8 +397,8 @@ class Searcher {
     given.walk.progress = nullptr;
     for (size_t m = 1; m < models.size(); ++m) given.candidates.push_back(m);
     const Seed seed{};  // the same answer every time
-    HIERON_TRY(const Sample sample, draw_sample(alignment, roles, seed,
-                                                fit_selection(seed, alignment, 0), given.walk));
+    HIERON_TRY(const Sample sample,
+               draw_sample(alignment, roles, seed, fit_selection(seed, alignment, 0), given.walk));
     const std::array<std::string_view, 1> own{last().method};
     for (const bool any : {false, true}) {
       HIERON_TRY(const auto finding,
@@ -418,10 +417,9 @@ class Searcher {
   // The suspect, then the models at the leaves, under the names that the recipe gives them.
   Result<std::vector<std::shared_ptr<const Checkpoint>>> named_models() {
     std::vector<std::shared_ptr<const Checkpoint>> models{suspect_};
-    RecipeModels opened(file_.path,
-                        casts_first(arithmetic_) ? AdapterArithmetic::kPeft
-                                                 : AdapterArithmetic::kExact,
-                        opened_);
+    RecipeModels opened(
+        file_.path, casts_first(arithmetic_) ? AdapterArithmetic::kPeft : AdapterArithmetic::kExact,
+        opened_);
     Status fine;
     for (const Recipe& recipe : recipes_) {
       for_each_model(recipe, [&](const ModelRef& ref) {
@@ -459,9 +457,10 @@ class Searcher {
       if (!recipe) continue;
       const std::string own = recipe->arithmetic.value_or("exact");
       const Recipe as_declared = computed(*recipe, {{}, last().dtype, last().out_dtype});
-      const std::array<std::pair<const Recipe*, std::string>, 4> likes{
-          {{&as_declared, arithmetic_}, {&*recipe, arithmetic_}, {&as_declared, own},
-           {&*recipe, own}}};
+      const std::array<std::pair<const Recipe*, std::string>, 4> likes{{{&as_declared, arithmetic_},
+                                                                        {&*recipe, arithmetic_},
+                                                                        {&as_declared, own},
+                                                                        {&*recipe, own}}};
       for (const auto& [like, arithmetic] : likes) {
         search_.fits.reset();
         const bool fitted = text == found.yaml && like == &*recipe && arithmetic == own;
@@ -502,8 +501,7 @@ Result<std::optional<FitSearch>> find_fitting_recipe(
   if (recipe_kind(text, file.path) == RecipeKind::kMoe) return std::nullopt;
   auto recipes = parse_recipes(text, file.path, kLenient);
   if (!recipes || !find_method(recipes->back().method)) return std::nullopt;
-  HIERON_TRY(FitSearch found,
-             Searcher(file, *std::move(recipes), declared, suspect, walk).run());
+  HIERON_TRY(FitSearch found, Searcher(file, *std::move(recipes), declared, suspect, walk).run());
   return found;
 }
 

@@ -1,8 +1,9 @@
 // Bytes that are not what a recipe declares: which recipe of the same models gives them?
 //
-// Cheap questions first: the declared recipe under other arithmetics and dtypes, its inputs in other
-// orders, one key left out or put right; then the blind recovery of an audit, with the models that
-// the recipe names as candidates. Nothing but a replay of the whole checkpoint counts as an answer.
+// Cheap questions first: the declared recipe under other arithmetics and dtypes, its inputs in
+// other orders, one key left out or put right; then the blind recovery of an audit, with the models
+// that the recipe names as candidates. Nothing but a replay of the whole checkpoint counts as an
+// answer.
 #pragma once
 
 #include <memory>
@@ -25,9 +26,8 @@ struct DeclaredFile {
 
 // `declared`: how the suspect compares with it; null where it is refused as it stands (a misspelt
 // key). Nothing is searched for a mixture of experts, a search, or a recipe that cannot be read.
-Result<std::optional<FitSearch>> find_fitting_recipe(const DeclaredFile& file,
-                                                        const Comparison* declared,
-                                                        const std::shared_ptr<const Checkpoint>& suspect,
-                                                        const WalkOptions& walk);
+Result<std::optional<FitSearch>> find_fitting_recipe(
+    const DeclaredFile& file, const Comparison* declared,
+    const std::shared_ptr<const Checkpoint>& suspect, const WalkOptions& walk);
 
 }  // namespace hieron

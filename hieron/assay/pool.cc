@@ -24,16 +24,16 @@ namespace fs = std::filesystem;
 
 constexpr uint64_t kPoolElements = 1u << 17;  // of the sample, per model
 constexpr size_t kPoolRows = 48;
-constexpr double kFits = 0.5;        // share of the suspect's parameters that a member must have
-constexpr double kNearCopy = 0.8;    // share of equal elements …
-constexpr double kNearBy = 0.1;      // … or distance, in distances to the suspect
-constexpr double kNeeded = 50;       // F of a member that took part: its t is above 7
-constexpr double kWorthwhile = 4e-3; // least share of the distance to the nearest model
-constexpr double kExactRest = 1.5;   // squared roundings left: one combination holds
-constexpr size_t kPeaks = 16;        // members whose blend with the base is looked at
-constexpr double kPeak = 0.1;        // D16 that a masked parent shows …
-constexpr double kAboveFloor = 3;    // … and so many times that of the others
-constexpr double kSpanned = 0.5;     // of a control's distance: more, and it may be kin of the merge
+constexpr double kFits = 0.5;         // share of the suspect's parameters that a member must have
+constexpr double kNearCopy = 0.8;     // share of equal elements …
+constexpr double kNearBy = 0.1;       // … or distance, in distances to the suspect
+constexpr double kNeeded = 50;        // F of a member that took part: its t is above 7
+constexpr double kWorthwhile = 4e-3;  // least share of the distance to the nearest model
+constexpr double kExactRest = 1.5;    // squared roundings left: one combination holds
+constexpr size_t kPeaks = 16;         // members whose blend with the base is looked at
+constexpr double kPeak = 0.1;         // D16 that a masked parent shows …
+constexpr double kAboveFloor = 3;     // … and so many times that of the others
+constexpr double kSpanned = 0.5;  // of a control's distance: more, and it may be kin of the merge
 
 // The same file under any name, or the same folder of files.
 bool same_files(const Checkpoint& a, const Checkpoint& b) {
@@ -68,7 +68,8 @@ class Chooser {
 
   Result<PoolReport> run() {
     report_.members.reserve(pool_.size());
-    for (const PoolEntry& entry : pool_) report_.members.push_back({.ref = entry.ref, .state = "aside", .reason = {}});
+    for (const PoolEntry& entry : pool_)
+      report_.members.push_back({.ref = entry.ref, .state = "aside", .reason = {}});
     look_at_headers();
     if (!fitting_.empty()) {
       HIERON_CHECK(draw());
@@ -86,10 +87,12 @@ class Chooser {
   // ---- headers
 
   void look_at_headers() {
-    std::vector<std::pair<const Checkpoint*, const char*>> given{{input_.suspect.get(), "the suspect itself"}};
+    std::vector<std::pair<const Checkpoint*, const char*>> given{
+        {input_.suspect.get(), "the suspect itself"}};
     for (const auto& parent : input_.parents) given.emplace_back(parent.get(), "given as a parent");
     if (input_.base) given.emplace_back(input_.base.get(), "given as the base");
-    for (const auto& control : input_.controls) given.emplace_back(control.get(), "given as a control");
+    for (const auto& control : input_.controls)
+      given.emplace_back(control.get(), "given as a control");
     for (size_t m = 0; m < pool_.size(); ++m) {
       if (!pool_[m].checkpoint) {
         member(m).reason = fmt::format("cannot be read: {}", pool_[m].unreadable);
@@ -105,8 +108,10 @@ class Chooser {
       const double share = share_in(*input_.suspect, checkpoint);
       if (share < kFits) {
         member(m).reason = fmt::format(
-            "does not fit: {:.1f} % of the suspect's parameters lie in tensors of the same name and "
-            "shape", 100 * share);
+            "does not fit: {:.1f} % of the suspect's parameters lie in tensors of the same name "
+            "and "
+            "shape",
+            100 * share);
         continue;
       }
       fitting_.push_back(m);
@@ -151,9 +156,8 @@ class Chooser {
       return std::ranges::count_if(row.views, [](const auto& view) { return view.has_value(); });
     };
     std::erase_if(alignment_.rows, [](const Row& row) {
-      return std::ranges::any_of(row.views, [](const auto& view) {
-        return view && !info(view->tensor->dtype).blend;
-      });
+      return std::ranges::any_of(
+          row.views, [](const auto& view) { return view && !info(view->tensor->dtype).blend; });
     });
     if (alignment_.rows.empty()) return;
     std::vector<std::ptrdiff_t> counts;
@@ -197,13 +201,13 @@ class Chooser {
   void find_copies() {
     std::vector<size_t> distinct;
     for (const size_t k : active_) {
-      const auto twin = std::ranges::find_if(
-          distinct, [&](size_t other) { return same_values(k, other); });
+      const auto twin =
+          std::ranges::find_if(distinct, [&](size_t other) { return same_values(k, other); });
       if (twin == distinct.end() || !from_pool(k)) {
         distinct.push_back(k);
       } else {
-        member_of(k).reason =
-            fmt::format("identical to {}, as far as it was sampled", printable(models_[*twin]->ref));
+        member_of(k).reason = fmt::format("identical to {}, as far as it was sampled",
+                                          printable(models_[*twin]->ref));
       }
     }
     active_ = std::move(distinct);
@@ -291,8 +295,8 @@ class Chooser {
       }
       if (least == columns.size()) break;
       const bool exact = fit_.rest / rows <= kExactRest;
-      const bool needed = fit_.lost[least] >= kNeeded * noise &&
-                          (exact || fit_.lost[least] >= kWorthwhile * total);
+      const bool needed =
+          fit_.lost[least] >= kNeeded * noise && (exact || fit_.lost[least] >= kWorthwhile * total);
       if (needed && columns.size() <= kMostParents) break;
       columns.erase(columns.begin() + static_cast<std::ptrdiff_t>(least));
     }
@@ -357,7 +361,8 @@ class Chooser {
     const double floor = sorted[sorted.size() / 4];
     for (size_t i = 0; i < order.size() && chosen_.size() < kMostParents; ++i) {
       const size_t column = order[i].second;
-      if (peaks[i] < std::max(kPeak, kAboveFloor * floor) || !from_pool(active_[column - 1])) continue;
+      if (peaks[i] < std::max(kPeak, kAboveFloor * floor) || !from_pool(active_[column - 1]))
+        continue;
       if (std::ranges::find(chosen_, column) == chosen_.end()) chosen_.push_back(column);
     }
   }
@@ -372,7 +377,8 @@ class Chooser {
     // An audit needs two ends: the nearest model, and the one the others lie around.
     const auto add = [&](size_t column, const char* state, const char* reason) {
       if (!from_pool(active_[column - 1])) return;
-      if (chosen_.size() >= kMostParents || std::ranges::find(chosen_, column) != chosen_.end()) return;
+      if (chosen_.size() >= kMostParents || std::ranges::find(chosen_, column) != chosen_.end())
+        return;
       chosen_.push_back(column);
       member_of(active_[column - 1]).state = state;
       member_of(active_[column - 1]).reason = reason;
@@ -380,9 +386,21 @@ class Chooser {
     if (base_ && !given_base_ && !(exact_ && chosen_.size() > 1)) {
       add(*base_, "base", "lies between the others, as a common ancestor does");
     }
-    if (chosen_.size() + (forced_ - 1) < 2) {
-      add(nearest_, "parent", "of all members the nearest to the suspect");
+    if (chosen_.size() + (forced_ - 1) < 2) add(nearest_of_pool(), "parent", kNearest);
+  }
+
+  static constexpr const char* kNearest = "of all members the nearest to the suspect";
+
+  // By column; not the base, if there is another.
+  size_t nearest_of_pool() const {
+    size_t best = base_.value_or(nearest_);
+    double least = std::numeric_limits<double>::infinity();
+    for (size_t j = 1; j <= active_.size(); ++j) {
+      if (!from_pool(active_[j - 1]) || j == base_ || distance(0, j) >= least) continue;
+      least = distance(0, j);
+      best = j;
     }
+    return best;
   }
 
   // ---- who else
@@ -423,7 +441,8 @@ class Chooser {
       if (std::ranges::find(chosen_, j) != chosen_.end()) continue;
       PoolMember& found = member_of(active_[j - 1]);
       found.reason = "took no part that the fit can tell";
-      if (std::ranges::any_of(chosen_, [&](size_t c) { return near(j, c); }) || near_suspect(j)) continue;
+      if (std::ranges::any_of(chosen_, [&](size_t c) { return near(j, c); }) || near_suspect(j))
+        continue;
       if (base_ && near(j, *base_)) continue;
       std::vector<size_t> span = chosen_;
       if (base_ && std::ranges::find(span, *base_) == span.end()) span.push_back(*base_);
@@ -431,8 +450,9 @@ class Chooser {
       double whole = std::numeric_limits<double>::infinity();
       for (const size_t c : span) whole = std::min(whole, distance(j, c));
       if (!span.empty() && rest < kSpanned * whole) {
-        found.reason = "took no part that the fit can tell, but is itself near the span of those "
-                       "that did";
+        found.reason =
+            "took no part that the fit can tell, but is itself near the span of those "
+            "that did";
         continue;
       }
       order.emplace_back(distance(0, j), j);
@@ -446,7 +466,9 @@ class Chooser {
     }
   }
 
-  bool near_suspect(size_t column) const { return equal_share(0, active_[column - 1]) >= kNearCopy; }
+  bool near_suspect(size_t column) const {
+    return equal_share(0, active_[column - 1]) >= kNearCopy;
+  }
 
   // ---- into the audit
 
@@ -461,14 +483,14 @@ class Chooser {
   PoolReport report_;
   std::vector<size_t> fitting_;  // members that share tensors with the suspect
   std::vector<std::shared_ptr<const Checkpoint>> models_;
-  size_t forced_ = 1;                // models from here on are the pool's
+  size_t forced_ = 1;                 // models from here on are the pool's
   std::optional<size_t> given_base_;  // model
   Alignment alignment_;
   Sample sample_;
   std::vector<size_t> active_;  // models that are compared
   Gram gram_{0};
   FittedColumns fit_;
-  size_t nearest_ = 1;               // columns of the fit, as all below
+  size_t nearest_ = 1;  // columns of the fit, as all below
   std::optional<size_t> base_;
   bool exact_ = false;
   std::vector<size_t> chosen_, controls_;
@@ -488,14 +510,16 @@ std::vector<std::string> pool_sentences(const PoolReport& report) {
   size_t strange = 0;
   for (const PoolMember& member : report.members) {
     by_state[member.state].push_back(printable(member.ref));
-    const bool speaks = member.reason.starts_with("cannot") || member.reason.starts_with("does not") ||
-                        member.reason.starts_with("identical") ||
-                        member.reason.starts_with("the suspect");
+    const bool speaks =
+        member.reason.starts_with("cannot") || member.reason.starts_with("does not") ||
+        member.reason.starts_with("identical") || member.reason.starts_with("the suspect");
     if (!speaks || ++strange > kShown) continue;
     const std::string end = member.reason.ends_with('.') ? "" : ".";
-    sentences.push_back(fmt::format("{}: set aside, {}{}", printable(member.ref), member.reason, end));
+    sentences.push_back(
+        fmt::format("{}: set aside, {}{}", printable(member.ref), member.reason, end));
   }
-  if (strange > kShown) sentences.push_back(fmt::format("{} more were set aside.", strange - kShown));
+  if (strange > kShown)
+    sentences.push_back(fmt::format("{} more were set aside.", strange - kShown));
   for (const auto& refs : report.near_copies) {
     sentences.push_back(fmt::format("Near copies of one another: {}.", fmt::join(refs, ", ")));
   }
@@ -504,7 +528,8 @@ std::vector<std::string> pool_sentences(const PoolReport& report) {
     return refs.empty() ? std::string("none") : fmt::format("{}", fmt::join(refs, ", "));
   };
   sentences.front() = fmt::format(
-      "{} checkpoint{} of the pool {} looked at. Offered as parents: {}; as the possible base: {}; as "
+      "{} checkpoint{} of the pool {} looked at. Offered as parents: {}; as the possible base: {}; "
+      "as "
       "controls: {}; set aside: {}.",
       report.members.size(), report.members.size() == 1 ? "" : "s",
       report.members.size() == 1 ? "was" : "were", named("parent"), named("base"), named("control"),

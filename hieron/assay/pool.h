@@ -1,4 +1,5 @@
-// Many checkpoints, few of which a suspect may have been made of: who is worth offering to an audit?
+// Many checkpoints, few of which a suspect may have been made of: who is worth offering to an
+// audit?
 //
 // Nothing is decided here. Headers and one sample of all drop those that do not fit and those that
 // are the same model twice; what remains is fitted together, s = Σ w_k·x_k, and whoever the fit can

@@ -32,16 +32,17 @@ const Model& base() {
 std::shared_ptr<const Checkpoint> bystander(uint64_t number) {
   const static Model tune = made::load("textgenrnn/reddit_apple_android-bf16");
   size_t t = 0;
-  return made::checkpoint(
-      "bystander-" + std::to_string(number), made::changed(base(), [&](made::Tensor& tensor) {
-        std::vector<double> change(tensor.values.size());
-        for (size_t i = 0; i < change.size(); ++i) change[i] = tune[t].values[i] - tensor.values[i];
-        const double size = made::deviation(change);
-        for (size_t i = 0; i < change.size(); ++i) {
-          tensor.values[i] += size * made::normal(1000 * number + t, i);
-        }
-        ++t;
-      }));
+  return made::checkpoint("bystander-" + std::to_string(number),
+                          made::changed(base(), [&](made::Tensor& tensor) {
+                            std::vector<double> change(tensor.values.size());
+                            for (size_t i = 0; i < change.size(); ++i)
+                              change[i] = tune[t].values[i] - tensor.values[i];
+                            const double size = made::deviation(change);
+                            for (size_t i = 0; i < change.size(); ++i) {
+                              tensor.values[i] += size * made::normal(1000 * number + t, i);
+                            }
+                            ++t;
+                          }));
 }
 
 std::vector<PoolEntry> twelve() {
@@ -106,7 +107,8 @@ TEST(Pool, FindsTheParentsAndTheBaseOfATiesMerge) {
   ASSERT_TRUE(report);
   std::vector<std::string> all = offered(*report, "parent");
   std::ranges::move(offered(*report, "base"), std::back_inserter(all));
-  EXPECT_THAT(all, UnorderedElementsAre("hacker_news-bf16", "reddit_legaladvice-bf16", "base-bf16"));
+  EXPECT_THAT(all,
+              UnorderedElementsAre("hacker_news-bf16", "reddit_legaladvice-bf16", "base-bf16"));
 }
 
 TEST(Pool, WithoutAParentThereIsNoMerge) {
@@ -120,9 +122,9 @@ TEST(Pool, WithoutAParentThereIsNoMerge) {
 }
 
 TEST(Pool, SetsAsideWhatCannotBeAParent) {
-  AuditInput input = suspected(testing_recovery::made(
-      "merge_method: linear\nmodels:\n" + model("hacker_news", "weight: 0.5") +
-      model("reddit_legaladvice", "weight: 0.5")));
+  AuditInput input = suspected(testing_recovery::made("merge_method: linear\nmodels:\n" +
+                                                      model("hacker_news", "weight: 0.5") +
+                                                      model("reddit_legaladvice", "weight: 0.5")));
   std::vector<PoolEntry> pool = twelve();
   pool.push_back({"damaged", nullptr, "damaged: the header ends early."});
   Model cut = base();
@@ -130,7 +132,8 @@ TEST(Pool, SetsAsideWhatCannotBeAParent) {
   for (double& value : cut.front().values) value = 0;
   cut.front().shape = {cut.front().values.size()};
   pool.push_back({"other shapes", made::checkpoint("other shapes", cut), ""});
-  pool.push_back({"twice", made::checkpoint("twice", made::load("textgenrnn/hacker_news-bf16")), ""});
+  pool.push_back(
+      {"twice", made::checkpoint("twice", made::load("textgenrnn/hacker_news-bf16")), ""});
   const auto report = choose_from_pool(pool, input, options());
   ASSERT_TRUE(report);
   const auto reason = [&](const std::string& ref) {

@@ -178,8 +178,8 @@ struct SkippedTensor {
 // A checkpoint of --pool and what became of it.
 struct PoolMember {
   std::string ref;
-  std::string state;   // "parent", "base", "control": offered as that; "aside"
-  std::string reason;  // a clause
+  std::string state;             // "parent", "base", "control": offered as that; "aside"
+  std::string reason;            // a clause
   std::optional<double> gain{};  // share of what the nearest model leaves, lost without this one
   std::optional<double> peak{};  // D16 of the blend of it and the base
 };

@@ -23,15 +23,14 @@ std::string indented(const std::string& text) {
 
 std::string fits_text(const FitSearch& search, std::string_view what) {
   if (!search.fits) {
-    return fmt::format("No other {} was found that gives these bytes; the closest, {}, gives {:.6f} "
-                       "of the elements.\n",
-                       what, search.closest.empty() ? "as declared" : "another one",
-                       search.best_share);
+    return fmt::format(
+        "No other {} was found that gives these bytes; the closest, {}, gives {:.6f} "
+        "of the elements.\n",
+        what, search.closest.empty() ? "as declared" : "another one", search.best_share);
   }
   const Fit& fit = *search.fits;
-  std::string text = fmt::format(
-      "what fits instead ({} of {} elements):\n", with_commas(fit.whole.equal),
-      with_commas(fit.whole.elements));
+  std::string text = fmt::format("what fits instead ({} of {} elements):\n",
+                                 with_commas(fit.whole.equal), with_commas(fit.whole.elements));
   for (const RecipeDifference& difference : fit.differences) {
     text += "- " + difference.sentence + "\n";
   }

@@ -1,4 +1,5 @@
-// What fits instead of what was declared, for people and for programs: the end of `verify`'s answer.
+// What fits instead of what was declared, for people and for programs: the end of `verify`'s
+// answer.
 #pragma once
 
 #include <nlohmann/json.hpp>

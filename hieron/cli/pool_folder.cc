@@ -38,8 +38,8 @@ std::vector<std::string> in_folder(const fs::path& folder) {
   std::error_code ignored;
   for (const auto& entry : fs::directory_iterator(folder, ignored)) {
     const std::string name = entry.path().filename().string();
-    const bool model = entry.is_directory(ignored) ? holds_weights(entry.path())
-                                                   : name.ends_with(".safetensors");
+    const bool model =
+        entry.is_directory(ignored) ? holds_weights(entry.path()) : name.ends_with(".safetensors");
     if (model && !name.starts_with('.')) refs.push_back(entry.path().string());
   }
   std::ranges::sort(refs);
@@ -73,9 +73,9 @@ Result<std::vector<std::string>> list_pool(const std::string& path) {
   std::vector<std::string> refs;
   if (fs::is_directory(path, ignored)) {
     if (is_one_model(path)) {
-      return usage_error(fmt::format(
-          "--pool: {} is one checkpoint, not a folder of them; give it as --parent.",
-          printable(path)));
+      return usage_error(
+          fmt::format("--pool: {} is one checkpoint, not a folder of them; give it as --parent.",
+                      printable(path)));
     }
     refs = in_folder(path);
   } else if (fs::is_regular_file(path, ignored)) {
@@ -97,9 +97,10 @@ Result<std::vector<std::string>> list_pool(const std::string& path) {
         printable(path)));
   }
   if (refs.size() > kMostOfPool) {
-    return usage_error(fmt::format("--pool: {} names {} checkpoints, and at most {} are looked at; "
-                                   "give a list of the likely ones.",
-                                   printable(path), refs.size(), kMostOfPool));
+    return usage_error(
+        fmt::format("--pool: {} names {} checkpoints, and at most {} are looked at; "
+                    "give a list of the likely ones.",
+                    printable(path), refs.size(), kMostOfPool));
   }
   return refs;
 }

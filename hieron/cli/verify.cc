@@ -164,8 +164,9 @@ Outcome refused_recipe(const Asked& asked, const Context& context, const Error& 
   if (!suspect) return refused;
   HIERON_TRY(const std::optional<FitSearch> search, look(nullptr, *suspect));
   if (!search || !search->fits) return refused;
-  std::string text = fmt::format("no: {} is not what {} declares, which is refused as it stands: {}\n",
-                                 printable(asked.ref), printable(asked.what), why.sentence);
+  std::string text =
+      fmt::format("no: {} is not what {} declares, which is refused as it stands: {}\n",
+                  printable(asked.ref), printable(asked.what), why.sentence);
   Json json = comparison_json(asked, {}, false);
   json["warnings"] = Json::array({why.sentence});
   add_search(search, "recipe of its models", text, json);
@@ -196,9 +197,9 @@ Outcome verify_adapter(const Asked& asked, const Context& context) {
   HIERON_TRY(
       const std::shared_ptr<const Checkpoint> expected,
       with_adapter(base, asked.what, peft ? AdapterArithmetic::kPeft : AdapterArithmetic::kExact));
-  const Search look = [&](const Comparison* declared,
-                          const std::shared_ptr<const Checkpoint>& suspect)
-      -> Result<std::optional<FitSearch>> {
+  const Search look =
+      [&](const Comparison* declared,
+          const std::shared_ptr<const Checkpoint>& suspect) -> Result<std::optional<FitSearch>> {
     ProgressBar bar(context.options, "searching");
     HIERON_TRY(FitSearch found,
                find_fitting_adapter({asked.what, asked.plan.arithmetic.value_or("exact"), base},

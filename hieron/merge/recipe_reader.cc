@@ -91,9 +91,7 @@ Status none_of(std::vector<Error> problems) {
   return std::unexpected(std::move(problems.front()));
 }
 
-void RecipeReader::warn(int line, std::string_view clause) {
-  warn_of_key(line, clause, {});
-}
+void RecipeReader::warn(int line, std::string_view clause) { warn_of_key(line, clause, {}); }
 
 void RecipeReader::warn_of_key(int line, std::string_view clause, std::string_view key,
                                std::string_view meant) {

@@ -79,8 +79,8 @@ class Writer {
     if (settings.empty()) return;
     text_ += fmt::format("{}parameters:\n", indent);
     for (const ParameterSetting& setting : settings) {
-      text_ += fmt::format("{}  {}: {}\n", indent, setting.name,
-                           setting_text(setting, recipe_.method));
+      text_ +=
+          fmt::format("{}  {}: {}\n", indent, setting.name, setting_text(setting, recipe_.method));
     }
   }
 
@@ -125,8 +125,8 @@ std::string setting_text(const ParameterSetting& setting, const std::string& met
 }
 
 std::optional<std::string> recipe_text(const Recipe& recipe) {
-  if (!recipe.modules.empty() || recipe.tokenizer || recipe.chat_template || recipe.slices.empty() ||
-      !has_one_level(recipe)) {
+  if (!recipe.modules.empty() || recipe.tokenizer || recipe.chat_template ||
+      recipe.slices.empty() || !has_one_level(recipe)) {
     return std::nullopt;
   }
   const auto is_document = [](const std::optional<ModelRef>& model) {
