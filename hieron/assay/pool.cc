@@ -351,8 +351,7 @@ class Chooser {
     std::vector<double> peaks(order.size());
     for (size_t i = 0; i < order.size(); ++i) {
       const Ends ends{active_[order[i].second - 1], active_[*base_ - 1]};
-      peaks[i] = fit_ends(sample_, model_subject(0), ends, Depths::kOnly16, options_.walk.threads)
-                     .d16.share();
+      peaks[i] = peak_of(ends);
       if (from_pool(ends.first)) member_of(ends.first).peak = peaks[i];
     }
     if (peaks.empty()) return;
@@ -365,6 +364,16 @@ class Chooser {
         continue;
       if (std::ranges::find(chosen_, column) == chosen_.end()) chosen_.push_back(column);
     }
+  }
+
+  // The share of the telling elements at the peak; those that may be the base's own do not count.
+  double peak_of(Ends ends) const {
+    EndsFit fit = fit_ends(sample_, model_subject(0), ends, Depths::kOnly16, options_.walk.threads);
+    std::erase_if(fit.intervals, [](const AlphaInterval& a) { return a.low <= 0 && a.high >= 0; });
+    const uint64_t covered = depth(fit.intervals, 16).covered;
+    return fit.d16.informative
+               ? static_cast<double>(covered) / static_cast<double>(fit.d16.informative)
+               : 0;
   }
 
   void name_chosen() {
