@@ -138,7 +138,7 @@ class Audit(unittest.TestCase):
         self.assertIn(report["verdict"]["kind"], ("fine-tune", "independent", "undetermined"))
 
     def test_a_pool_that_is_none(self):
-        empty = self.folder / "empty"
+        empty = self.folder / "empty-pool"
         empty.mkdir()
         self.refused(hieron("audit", self.suspect, "--pool", empty), 2, "holds no checkpoints")
         self.refused(hieron("audit", self.suspect, "--pool", self.folder / "absent"), 2, "no folder or file")
@@ -219,7 +219,7 @@ class Audit(unittest.TestCase):
         self.refused(hieron("audit", self.folder / "nowhere", "--parent", PARENT), 4, "nowhere")
 
     def test_a_folder_without_weights_is_refused(self):
-        empty = self.folder / "empty"
+        empty = self.folder / "empty-pool"
         empty.mkdir(exist_ok=True)
         self.refused(hieron("inspect", empty), 3, "empty")
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <functional>
 #include <limits>
 #include <map>
 #include <numeric>
@@ -29,6 +30,7 @@ constexpr double kNearCopy = 0.8;     // share of equal elements …
 constexpr double kNearBy = 0.1;       // … or distance, in distances to the suspect
 constexpr double kNeeded = 50;        // F of a member that took part: its t is above 7
 constexpr double kWorthwhile = 4e-3;  // least share of the distance to the nearest model
+constexpr double kLeastGain = 1e-4;   // the same where one combination holds
 constexpr double kExactRest = 1.5;    // squared roundings left: one combination holds
 constexpr size_t kPeaks = 16;         // members whose blend with the base is looked at
 constexpr double kPeak = 0.1;         // D16 that a masked parent shows …
@@ -294,10 +296,13 @@ class Chooser {
         if (least == columns.size() || fit_.lost[c] < fit_.lost[least]) least = c;
       }
       if (least == columns.size()) break;
-      const bool exact = fit_.rest / rows <= kExactRest;
+      const double worthwhile = fit_.rest / rows <= kExactRest ? kLeastGain : kWorthwhile;
       const bool needed =
-          fit_.lost[least] >= kNeeded * noise && (exact || fit_.lost[least] >= kWorthwhile * total);
-      if (needed && columns.size() <= kMostParents) break;
+          fit_.lost[least] >= kNeeded * noise && fit_.lost[least] >= worthwhile * total;
+      const auto of_pool =
+          static_cast<size_t>(std::ranges::count_if(columns, std::not_fn(is_forced)));
+      if (needed && of_pool <= kMostParents) break;
+      if (needed) crowded_out_.push_back(columns[least]);
       columns.erase(columns.begin() + static_cast<std::ptrdiff_t>(least));
     }
     for (size_t c = 0; c < columns.size(); ++c) {
@@ -449,6 +454,11 @@ class Chooser {
       if (!from_pool(active_[j - 1]) || j == base_) continue;
       if (std::ranges::find(chosen_, j) != chosen_.end()) continue;
       PoolMember& found = member_of(active_[j - 1]);
+      if (std::ranges::find(crowded_out_, j) != crowded_out_.end()) {
+        found.reason =
+            fmt::format("the combination needs it, but no more than {} are offered", kMostParents);
+        continue;
+      }
       found.reason = "took no part that the fit can tell";
       if (std::ranges::any_of(chosen_, [&](size_t c) { return near(j, c); }) || near_suspect(j))
         continue;
@@ -503,6 +513,7 @@ class Chooser {
   std::optional<size_t> base_;
   bool exact_ = false;
   std::vector<size_t> chosen_, controls_;
+  std::vector<size_t> crowded_out_;  // needed too, but too many
 };
 
 }  // namespace
@@ -519,9 +530,11 @@ std::vector<std::string> pool_sentences(const PoolReport& report) {
   size_t strange = 0;
   for (const PoolMember& member : report.members) {
     by_state[member.state].push_back(printable(member.ref));
-    const bool speaks =
-        member.reason.starts_with("cannot") || member.reason.starts_with("does not") ||
-        member.reason.starts_with("identical") || member.reason.starts_with("the suspect");
+    const bool speaks = member.reason.starts_with("cannot") ||
+                        member.reason.starts_with("does not") ||
+                        member.reason.starts_with("identical") ||
+                        member.reason.starts_with("the combination needs it, but") ||
+                        member.reason.starts_with("the suspect");
     if (!speaks || ++strange > kShown) continue;
     const std::string end = member.reason.ends_with('.') ? "" : ".";
     sentences.push_back(

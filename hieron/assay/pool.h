@@ -18,7 +18,7 @@
 namespace hieron {
 
 inline constexpr size_t kMostOfPool = 100;
-inline constexpr size_t kMostParents = 8;   // with those given
+inline constexpr size_t kMostParents = 8;   // from the pool
 inline constexpr size_t kMostControls = 4;  // from the pool, where none is given
 
 // A checkpoint of the pool; null and the reason if it cannot be read.
