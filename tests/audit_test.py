@@ -219,7 +219,7 @@ class Audit(unittest.TestCase):
         self.refused(hieron("audit", self.folder / "nowhere", "--parent", PARENT), 4, "nowhere")
 
     def test_a_folder_without_weights_is_refused(self):
-        empty = self.folder / "empty-pool"
+        empty = self.folder / "empty"
         empty.mkdir(exist_ok=True)
         self.refused(hieron("inspect", empty), 3, "empty")
 
