@@ -99,6 +99,55 @@ class Audit(unittest.TestCase):
         self.assertEqual(report["verdict"]["kind"], "fine-tune")
         self.assertIsNone(report["recipe"])
 
+    # --- which of many ---
+
+    def pool(self, name, members):
+        path = self.folder / name
+        path.write_text("# the family\n" + "".join(f"{m}\n" for m in members))
+        return path
+
+    def from_pool(self, suspect, members, *more):
+        out = self.folder / "report.json"
+        done = hieron("audit", suspect, "--pool", self.pool("pool.txt", members), *more, "--json", out)
+        return done, (json.loads(out.read_text()) if done.returncode in (0, 1) else None)
+
+    def test_the_parents_are_found_in_a_pool(self):
+        damaged = self.folder / "damaged.safetensors"
+        damaged.write_bytes(b"not a checkpoint")
+        done, report = self.from_pool(self.suspect, [*CONTROLS, PARENT, BASE, damaged, self.suspect])
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(report["verdict"]["kind"], "exact-merge", report["verdict"]["sentence"])
+        self.assertEqual(sorted(report["verdict"]["of"]), sorted([str(PARENT), str(BASE)]))
+        pool = {member["ref"]: member for member in report["pool"]["members"]}
+        self.assertEqual(report["pool"]["looked_at"], 7)
+        self.assertEqual({r for r, m in pool.items() if m["state"] == "parent"}, {str(PARENT), str(BASE)})
+        self.assertEqual({r for r, m in pool.items() if m["state"] == "control"}, set(map(str, CONTROLS)))
+        self.assertIn("cannot be read", pool[str(damaged)]["reason"])
+        self.assertEqual(pool[str(self.suspect)]["reason"], "the suspect itself")
+        self.assertTrue(any("7 checkpoints of the pool were looked at" in w for w in report["warnings"]))
+        try:
+            import jsonschema
+        except ImportError:
+            return
+        jsonschema.validate(report, json.loads((SCHEMAS / "audit.schema.json").read_text()))
+
+    def test_a_pool_without_the_parents_accuses_nobody(self):
+        done, report = self.from_pool(CONTROLS[0], [*CONTROLS, PARENT, BASE])
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIsNone(report["recipe"])
+        self.assertIn(report["verdict"]["kind"], ("fine-tune", "independent", "undetermined"))
+
+    def test_a_pool_that_is_none(self):
+        empty = self.folder / "empty-pool"
+        empty.mkdir()
+        self.refused(hieron("audit", self.suspect, "--pool", empty), 2, "holds no checkpoints")
+        self.refused(hieron("audit", self.suspect, "--pool", self.folder / "absent"), 2, "no folder or file")
+        self.refused(hieron("audit", self.suspect, "--pool", PARENT / "model.safetensors"), 2, "no list")
+        many = self.pool("many.txt", [PARENT] * 101)
+        self.refused(hieron("audit", self.suspect, "--pool", many), 2, "101 checkpoints", "at most 100")
+        alone = self.pool("alone.txt", [self.suspect])
+        self.refused(hieron("audit", self.suspect, "--pool", alone), 3, "only the suspect is there")
+
     def test_an_expectation_that_is_not_met_is_status_1(self):
         done, _ = self.audit(self.suspect, "--expect", "copy,fine-tune")
         self.assertEqual(done.returncode, 1)

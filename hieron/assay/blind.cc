@@ -138,9 +138,9 @@ Turned::Turned(const Candidates& given, const Sample& of, size_t parent)
 Result<std::optional<BlindFinding>> find_blind(const Candidates& given, const Sample& sample,
                                                const Evidence& evidence,
                                                const std::vector<size_t>& controls,
-                                               const Selection& selection,
-                                               std::string_view experts) {
-  const Recovery recovery = recover_recipe(given, evidence);
+                                               const Selection& selection, std::string_view experts,
+                                               std::span<const std::string_view> methods) {
+  const Recovery recovery = recover_recipe(given, evidence, methods);
   if (!recovery.best) return std::nullopt;
   const Tried& best = *recovery.best;
   if (!recovery.holds && best.score.share() < threshold::kChangedDepth.value) return std::nullopt;

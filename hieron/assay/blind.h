@@ -4,7 +4,9 @@
 
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "hieron/assay/replay.h"
@@ -25,11 +27,12 @@ struct BlindFinding {
 };
 
 // Nothing: no recipe reproduces enough to be worth replaying. `experts`: as in recovered_yaml.h.
+// `methods`: as in recover/recover.h.
 Result<std::optional<BlindFinding>> find_blind(const Candidates& given, const Sample& sample,
                                                const Evidence& evidence,
                                                const std::vector<size_t>& controls,
-                                               const Selection& selection,
-                                               std::string_view experts);
+                                               const Selection& selection, std::string_view experts,
+                                               std::span<const std::string_view> methods = {});
 
 // The verdict on a finding, as for two ends (docs/assay.md §8). `aligned`: share of the suspect's
 // parameters that were compared.

@@ -175,6 +175,20 @@ struct SkippedTensor {
   std::string tensor, reason;
 };
 
+// A checkpoint of --pool and what became of it.
+struct PoolMember {
+  std::string ref;
+  std::string state;             // "parent", "base", "control": offered as that; "aside"
+  std::string reason;            // a clause
+  std::optional<double> gain{};  // share of what the nearest model leaves, lost without this one
+  std::optional<double> peak{};  // D16 of the blend of it and the base
+};
+
+struct PoolReport {
+  std::vector<PoolMember> members;
+  std::vector<std::vector<std::string>> near_copies;  // of one another, by ref
+};
+
 struct AuditResult {
   ModelIdentity suspect;
   std::optional<ModelIdentity> base;
@@ -192,6 +206,7 @@ struct AuditResult {
   Sampling sampling;
   std::vector<SkippedTensor> skipped;
   std::vector<Tell> tells;
+  std::optional<PoolReport> pool;
   std::vector<std::string> warnings;
   double seconds = 0;
 };

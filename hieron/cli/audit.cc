@@ -1,7 +1,5 @@
 // hieron audit SUSPECT --parent REF... [--base REF] [--control REF...]: what was this checkpoint
 // made of?
-#include "hieron/assay/audit.h"
-
 #include <fmt/format.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -11,9 +9,13 @@
 #include <cstdlib>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <vector>
 
+#include "hieron/assay/audit.h"
+#include "hieron/assay/pool.h"
 #include "hieron/cli/command.h"
+#include "hieron/cli/pool_folder.h"
 #include "hieron/cli/progress.h"
 #include "hieron/core/text.h"
 #include "hieron/io/output_file.h"
@@ -28,11 +30,13 @@ namespace {
 constexpr const char* kExample =
     "  hieron audit suspect --parent fine-tune --base base --control other-fine-tune \\\n"
     "      --html report.html --json report.json --recipe recovered.yml\n\n"
+    "Which of many are its parents?\n\n"
+    "  hieron audit suspect --pool models --base base\n\n"
     "Exit status 0, or 1 if --expect names other verdicts than the one found:\n\n"
     "  hieron audit suspect --parent fine-tune --base base --expect exact-merge,merge-with-changes";
 
 struct Asked {
-  std::string suspect, base, sample = "auto", expect, html, recipe, seeds = "popular";
+  std::string suspect, base, pool, sample = "auto", expect, html, recipe, seeds = "popular";
   std::vector<std::string> parents, controls;
 };
 
@@ -119,7 +123,8 @@ Status write_reports(const Asked& asked, const AuditResult& result,
 }
 
 // No report replaces an input, or another report.
-Status check_outputs(const Asked& asked, const Context& context, const AuditInput& input) {
+Status check_outputs(const Asked& asked, const Context& context, const AuditInput& input,
+                     const std::vector<PoolEntry>& pool) {
   std::vector<std::string> outputs;
   for (const std::string& path : {asked.html, asked.recipe, context.options.json}) {
     if (path.empty() || path == "-") continue;
@@ -132,6 +137,9 @@ Status check_outputs(const Asked& asked, const Context& context, const AuditInpu
   models.insert(models.end(), input.controls.begin(), input.controls.end());
   models.push_back(input.suspect);
   if (input.base) models.push_back(input.base);
+  for (const PoolEntry& entry : pool) {
+    if (entry.checkpoint) models.push_back(entry.checkpoint);
+  }
   for (const auto& model : models) {
     for (const CheckpointFile& file : model->files) {
       for (const std::string& output : outputs) {
@@ -147,6 +155,26 @@ Status check_outputs(const Asked& asked, const Context& context, const AuditInpu
   return {};
 }
 
+// Those of the pool that an audit should look at, added to its input.
+Result<std::optional<PoolReport>> choose(const Asked& asked, const Context& context,
+                                         AuditOptions options, const std::vector<PoolEntry>& pool,
+                                         AuditInput& input) {
+  HIERON_TRY(PoolReport report, [&] {
+    ProgressBar progress(context.options, "choosing");
+    options.walk = walk_options(context, progress);
+    return choose_from_pool(pool, input, options);
+  }());
+  if (!input.parents.empty()) return report;
+  const auto why = std::ranges::find_if(
+      report.members, [](const PoolMember& m) { return m.reason != "the suspect itself"; });
+  return refuse(fmt::format("{}: none of its {} checkpoints can be a parent of {} ({}).",
+                            printable(asked.pool), report.members.size(), printable(asked.suspect),
+                            why == report.members.end()
+                                ? std::string("only the suspect is there")
+                                : fmt::format("{}: {}", printable(why->ref), why->reason)),
+                asked.pool);
+}
+
 Outcome run_audit(const Asked& asked, const Context& context) {
   HIERON_TRY(const std::vector<VerdictKind> expected, parse_expected(asked.expect));
   AuditOptions options;
@@ -156,19 +184,32 @@ Outcome run_audit(const Asked& asked, const Context& context) {
         fmt::format("--seed-search: \"{}\" is neither popular nor full.", printable(asked.seeds)));
   }
   options.all_seeds = asked.seeds == "full";
-  if (asked.parents.empty()) {
+  if (asked.parents.empty() && asked.pool.empty()) {
     return usage_error(
-        "audit needs at least one --parent: the model the suspect may have been made of.");
+        "audit needs at least one --parent: the model the suspect may have been made of (or a "
+        "--pool of models to choose from).");
   }
+  HIERON_TRY(const std::vector<std::string> pool_refs, list_pool(asked.pool));
   if (context.options.seed) options.seed = *context.options.seed;
   options.hash = context.options.hash;
-  HIERON_TRY(const AuditInput input, open_input(asked));
-  HIERON_CHECK(check_outputs(asked, context, input));
-  HIERON_TRY(const AuditResult result, [&] {
+  HIERON_TRY(AuditInput input, open_input(asked));
+  const std::vector<PoolEntry> pool = open_pool(pool_refs);
+  HIERON_CHECK(check_outputs(asked, context, input, pool));
+  std::optional<PoolReport> report;
+  if (!asked.pool.empty()) {
+    HIERON_TRY(report, choose(asked, context, options, pool, input));
+  }
+  HIERON_TRY(AuditResult result, [&] {
     ProgressBar progress(context.options, "comparing");
     options.walk = walk_options(context, progress);
     return audit(input, options);
   }());
+  if (report) {
+    for (std::string& sentence : pool_sentences(*report)) {
+      result.warnings.push_back(std::move(sentence));
+    }
+    result.pool = std::move(report);
+  }
   std::vector<WrittenFile> written;
   HIERON_CHECK(write_reports(asked, result, written));
   if (!context.options.json.empty() && context.options.json != "-") {
@@ -200,6 +241,9 @@ void add_audit(CLI::App& app, Context& context) {
       ->add_option("--control", asked->controls,
                    "another model of the same family that took no part; repeat")
       ->allow_extra_args(false);
+  command->add_option("--pool", asked->pool,
+                      "a folder of checkpoints (or a file with a REF a line): which of them are "
+                      "the parents? Alone or with --parent");
   command->add_option("--sample", asked->sample,
                       "auto (local files: everything), full, or bytes per tensor and model");
   command->add_option("--seed-search", asked->seeds,

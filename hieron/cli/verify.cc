@@ -1,13 +1,19 @@
-// hieron verify WHAT [REF]: do these bytes equal this recipe, adapter or manifest?
+// hieron verify WHAT [REF]: do these bytes equal this recipe, adapter or manifest? If not: what
+// would fit instead.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 
+#include "hieron/assay/adapter_fit.h"
+#include "hieron/assay/fitting_recipe.h"
 #include "hieron/assay/replay.h"
 #include "hieron/cli/command.h"
+#include "hieron/cli/fits.h"
 #include "hieron/cli/mergekit_flags.h"
 #include "hieron/cli/progress.h"
 #include "hieron/core/text.h"
@@ -32,7 +38,13 @@ constexpr const char* kExample =
 struct Asked {
   std::string what, ref, base;
   PlanOptions plan;
+  bool no_search = false;
 };
+
+// What fits instead, given how the declared one compares (null: it is refused as it stands). May
+// have nothing to say.
+using Search = std::function<Result<std::optional<FitSearch>>(
+    const Comparison* declared, const std::shared_ptr<const Checkpoint>& suspect)>;
 
 Outcome finish(const Context& context, const std::string& text, const Json& json, bool equal) {
   HIERON_CHECK(deliver(context.options, text,
@@ -105,11 +117,20 @@ Json comparison_json(const Asked& asked, const Comparison& found, bool equal) {
           {"skipped", std::move(skipped)}};
 }
 
+void add_search(const std::optional<FitSearch>& search, std::string_view what, std::string& text,
+                Json& json) {
+  if (search) text += fits_text(*search, what);
+  json["fits"] = search ? fits_json(*search) : Json();
+  json["search"] = search ? search_json(*search) : Json();
+}
+
 Outcome compare(const Asked& asked, const Context& context,
-                const std::shared_ptr<const Checkpoint>& expected) {
+                const std::shared_ptr<const Checkpoint>& expected, const Search& look) {
   HIERON_TRY(const std::shared_ptr<const Checkpoint> suspect, open_ref(asked.ref));
-  ProgressBar bar(context.options, "comparing");
-  HIERON_TRY(const Comparison found, replay(*expected, *suspect, walk_options(context, bar)));
+  HIERON_TRY(const Comparison found, [&] {
+    ProgressBar bar(context.options, "comparing");
+    return replay(*expected, *suspect, walk_options(context, bar));
+  }());
   const Replay& total = found.total;
   const bool equal = total.equal == total.elements && found.ledger.empty() && total.elements > 0;
   std::string text = fmt::format("{}: {} equals {}: {} of {} elements, {} of {} tensors\n",
@@ -121,13 +142,47 @@ Outcome compare(const Asked& asked, const Context& context,
                        printable(asked.ref), printable(asked.what), with_commas(total.equal),
                        with_commas(total.elements), with_commas(total.tensors_equal),
                        with_commas(total.tensors));
-  return finish(context, text + difference_text(total) + ledger_text(found),
-                comparison_json(asked, found, equal), equal);
+  text += difference_text(total) + ledger_text(found);
+  for (const std::string& warning : expected->warnings) text += "note: " + warning + "\n";
+  Json json = comparison_json(asked, found, equal);
+  json["warnings"] = expected->warnings;
+  std::optional<FitSearch> search;
+  if (!equal && !asked.no_search) {
+    HIERON_TRY(search, look(&found, suspect));
+  }
+  add_search(search, asked.base.empty() ? "recipe of its models" : "way of adding it", text, json);
+  return finish(context, text, json, equal);
+}
+
+// A recipe that is refused as it stands may still be the one that was used: other programs ignore
+// what they do not know.
+Outcome refused_recipe(const Asked& asked, const Context& context, const Error& why,
+                       const Search& look) {
+  const Outcome refused = std::unexpected(why);
+  if (asked.no_search || why.code != ErrorCode::kRefused) return refused;
+  const auto suspect = open_ref(asked.ref);
+  if (!suspect) return refused;
+  HIERON_TRY(const std::optional<FitSearch> search, look(nullptr, *suspect));
+  if (!search || !search->fits) return refused;
+  std::string text =
+      fmt::format("no: {} is not what {} declares, which is refused as it stands: {}\n",
+                  printable(asked.ref), printable(asked.what), why.sentence);
+  Json json = comparison_json(asked, {}, false);
+  json["warnings"] = Json::array({why.sentence});
+  add_search(search, "recipe of its models", text, json);
+  return finish(context, text, json, false);
 }
 
 Outcome verify_recipe(const Asked& asked, const Context& context) {
-  HIERON_TRY(const std::shared_ptr<const Checkpoint> expected, open_recipe(asked.what, asked.plan));
-  return compare(asked, context, expected);
+  const Search look = [&](const Comparison* declared,
+                          const std::shared_ptr<const Checkpoint>& suspect) {
+    ProgressBar bar(context.options, "searching");
+    return find_fitting_recipe({asked.what, asked.plan}, declared, suspect,
+                               walk_options(context, bar));
+  };
+  const auto expected = open_recipe(asked.what, asked.plan);
+  if (!expected) return refused_recipe(asked, context, expected.error(), look);
+  return compare(asked, context, *expected, look);
 }
 
 // The base with the adapter added, as hieron or (under mergekit-*) as PEFT adds it.
@@ -142,7 +197,16 @@ Outcome verify_adapter(const Asked& asked, const Context& context) {
   HIERON_TRY(
       const std::shared_ptr<const Checkpoint> expected,
       with_adapter(base, asked.what, peft ? AdapterArithmetic::kPeft : AdapterArithmetic::kExact));
-  return compare(asked, context, expected);
+  const Search look =
+      [&](const Comparison* declared,
+          const std::shared_ptr<const Checkpoint>& suspect) -> Result<std::optional<FitSearch>> {
+    ProgressBar bar(context.options, "searching");
+    HIERON_TRY(FitSearch found,
+               find_fitting_adapter({asked.what, asked.plan.arithmetic.value_or("exact"), base},
+                                    declared->total.share, suspect, walk_options(context, bar)));
+    return found;
+  };
+  return compare(asked, context, expected, look);
 }
 
 // ---- a folder against its manifest
@@ -220,6 +284,8 @@ void add_verify(CLI::App& app, Context& context) {
                    "exact, mergekit-0.1.5, … (default: the recipe's)")
       ->type_name("NAME");
   add_random_seed(*command, asked->plan.seed);
+  command->add_flag("--no-search", asked->no_search,
+                    "compare only: do not look for what would fit instead");
   on_run(*command, context, [asked, &context] { return verify(*asked, context); });
 }
 

@@ -209,12 +209,13 @@ bool sort_in(const StoredTensor& tensor, Contents& contents) {
 class Application {
  public:
   Application(std::shared_ptr<const Checkpoint> base, std::string folder, AdapterConfig config,
-              std::shared_ptr<const AdapterFile> adapter, AdapterArithmetic arithmetic)
+              std::shared_ptr<const AdapterFile> adapter, const AdapterUse& use)
       : base_(std::move(base)),
         folder_(std::move(folder)),
         config_(std::move(config)),
         adapter_(std::move(adapter)),
-        arithmetic_(arithmetic),
+        arithmetic_(use.arithmetic),
+        scaling_(use.scaling),
         out_(std::make_shared<Checkpoint>(*base_)) {}
 
   Result<std::shared_ptr<const Checkpoint>> make() {
@@ -427,7 +428,7 @@ class Application {
                       "the output layer too: both change.",
                       folder_, printable(name)));
     }
-    const double scaling = config_.scaling_of(name);
+    const double scaling = scaling_.value_or(config_.scaling_of(name));
     const auto factors = [adapter = adapter_, module, fitted] {
       return adapter->factors(module, fitted);
     };
@@ -475,6 +476,7 @@ class Application {
   const AdapterConfig config_;
   const std::shared_ptr<const AdapterFile> adapter_;
   const AdapterArithmetic arithmetic_;
+  const std::optional<double> scaling_;
   const std::shared_ptr<Checkpoint> out_;
   ModelConfig model_;
   bool transposed_if_square_ = false;
@@ -517,12 +519,23 @@ bool is_adapter(const std::string& folder) {
   return true;
 }
 
+Result<AdapterConfig> read_adapter_config(const std::string& folder) {
+  const std::string path = (fs::path(folder) / kConfigName).string();
+  HIERON_TRY(const std::string text, read_text(path, kMaxConfigBytes));
+  return parse_adapter_config(text, path);
+}
+
 Result<std::shared_ptr<const Checkpoint>> with_adapter(
     const std::shared_ptr<const Checkpoint>& base, const std::string& folder,
     AdapterArithmetic arithmetic) {
-  const std::string config_path = (fs::path(folder) / kConfigName).string();
-  HIERON_TRY(const std::string text, read_text(config_path, kMaxConfigBytes));
-  HIERON_TRY(AdapterConfig config, parse_adapter_config(text, config_path));
+  return with_adapter(base, folder, AdapterUse{.arithmetic = arithmetic});
+}
+
+Result<std::shared_ptr<const Checkpoint>> with_adapter(
+    const std::shared_ptr<const Checkpoint>& base, const std::string& folder,
+    const AdapterUse& use) {
+  HIERON_TRY(AdapterConfig config, read_adapter_config(folder));
+  if (use.root_of_rank) config.root_of_rank = *use.root_of_rank;
   HIERON_TRY(const std::shared_ptr<const AdapterFile> adapter, open_adapter(folder));
   const bool take_apart =
       names_experts(adapter->header()) && expert_layout(*base) == ExpertLayout::kFused;
@@ -531,7 +544,7 @@ Result<std::shared_ptr<const Checkpoint>> with_adapter(
     HIERON_TRY(seen, with_experts(base, ExpertLayout::kSeparate));
   }
   HIERON_TRY(const std::shared_ptr<const Checkpoint> made,
-             Application(seen, folder, std::move(config), adapter, arithmetic).make());
+             Application(seen, folder, std::move(config), adapter, use).make());
   return take_apart ? with_experts(made, ExpertLayout::kFused) : made;
 }
 

@@ -15,12 +15,21 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
+#include "hieron/merge/adapter_config.h"
 #include "hieron/merge/low_rank.h"
 #include "hieron/walk/checkpoint.h"
 
 namespace hieron {
+
+// How an adapter is added, where that is not what its config says.
+struct AdapterUse {
+  AdapterArithmetic arithmetic = AdapterArithmetic::kExact;
+  std::optional<bool> root_of_rank = {};  // s = alpha / √r, or alpha / r
+  std::optional<double> scaling = {};     // s itself, of every module
+};
 
 // Is this the folder of an adapter, with no weights of a model beside it?
 bool is_adapter(const std::string& folder);
@@ -37,5 +46,11 @@ bool is_adapter(const std::string& folder);
 Result<std::shared_ptr<const Checkpoint>> with_adapter(
     const std::shared_ptr<const Checkpoint>& base, const std::string& folder,
     AdapterArithmetic arithmetic = AdapterArithmetic::kExact);
+Result<std::shared_ptr<const Checkpoint>> with_adapter(
+    const std::shared_ptr<const Checkpoint>& base, const std::string& folder,
+    const AdapterUse& use);
+
+// The folder's adapter_config.json.
+Result<AdapterConfig> read_adapter_config(const std::string& folder);
 
 }  // namespace hieron

@@ -203,7 +203,7 @@ class MergeReader {
       const bool parameter =
           std::ranges::find(parameter_names_, entry.key) != parameter_names_.end();
       in_.unknown(entry.line, fmt::format("unknown key \"{}\" in {}", printable(entry.key), where),
-                  parameter ? std::string_view() : near_miss(entry.key, known),
+                  entry.key, parameter ? std::string_view() : near_miss(entry.key, known),
                   hint(entry.key, parameter));
     }
   }
@@ -420,8 +420,10 @@ class MergeReader {
     const auto found = std::ranges::find(parameters, entry.key, &ParameterInfo::name);
     if (found != parameters.end()) return &*found;
     if (std::ranges::find(parameter_names_, entry.key) != parameter_names_.end()) {
-      in_.warn(entry.line,
-               fmt::format("the parameter \"{}\" has no effect in {}", entry.key, recipe_.method));
+      in_.warn_of_key(
+          entry.line,
+          fmt::format("the parameter \"{}\" has no effect in {}", entry.key, recipe_.method),
+          entry.key);
       return nullptr;
     }
     // Those of the method first: of two that are as near, they are meant.
@@ -430,7 +432,7 @@ class MergeReader {
     names.insert(names.end(), parameter_names_.begin(), parameter_names_.end());
     in_.unknown(entry.line,
                 fmt::format("unknown parameter \"{}\" of {}", printable(entry.key), recipe_.method),
-                near_miss(entry.key, names));
+                entry.key, near_miss(entry.key, names));
     return nullptr;
   }
 

@@ -116,6 +116,8 @@ enum class ExpertLayout : uint8_t {
 struct RecipeWarning {
   std::string sentence;
   int line = 0;
+  std::string key = {};    // if it is about a key without effect: that key …
+  std::string meant = {};  // … and the one that it is nearly, if any
 };
 
 struct Recipe {

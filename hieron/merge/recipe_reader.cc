@@ -91,8 +91,14 @@ Status none_of(std::vector<Error> problems) {
   return std::unexpected(std::move(problems.front()));
 }
 
-void RecipeReader::warn(int line, std::string_view clause) {
-  warnings_.push_back({sentence(file_, line, clause), line});
+void RecipeReader::warn(int line, std::string_view clause) { warn_of_key(line, clause, {}); }
+
+void RecipeReader::warn_of_key(int line, std::string_view clause, std::string_view key,
+                               std::string_view meant) {
+  warnings_.push_back({.sentence = sentence(file_, line, clause),
+                       .line = line,
+                       .key = std::string(key),
+                       .meant = std::string(meant)});
 }
 
 void RecipeReader::check_keys(const Node& node, std::span<const std::string_view> known,
@@ -100,18 +106,22 @@ void RecipeReader::check_keys(const Node& node, std::span<const std::string_view
   for (const yaml::Entry& entry : node.entries) {
     if (std::ranges::find(known, entry.key) != known.end()) continue;
     unknown(entry.line, fmt::format("unknown key \"{}\" in {}", printable(entry.key), where),
-            near_miss(entry.key, known));
+            entry.key, near_miss(entry.key, known));
   }
 }
 
-void RecipeReader::unknown(int line, const std::string& what, std::string_view meant,
-                           std::string_view hint) {
+void RecipeReader::unknown(int line, const std::string& what, std::string_view key,
+                           std::string_view meant, std::string_view hint) {
   if (meant.empty()) {
-    warn(line, hint.empty() ? what + "; it has no effect"
-                            : fmt::format("{}; it has no effect ({})", what, hint));
+    warn_of_key(line,
+                hint.empty() ? what + "; it has no effect"
+                             : fmt::format("{}; it has no effect ({})", what, hint),
+                key);
   } else if (lenient_) {
-    warn(line,
-         fmt::format("{}; it has no effect, as in mergekit (did you mean \"{}\"?)", what, meant));
+    warn_of_key(
+        line,
+        fmt::format("{}; it has no effect, as in mergekit (did you mean \"{}\"?)", what, meant),
+        key, meant);
   } else {
     problem(line, fmt::format("{}; did you mean \"{}\"?", what, meant));
   }

@@ -36,6 +36,9 @@ class RecipeReader {
   // line.
   void problem(int line, std::string clause) { problems_.push_back({line, std::move(clause)}); }
   void warn(int line, std::string_view clause);
+  // Of a key that has no effect; `meant`: the one that it is nearly, or empty.
+  void warn_of_key(int line, std::string_view clause, std::string_view key,
+                   std::string_view meant = {});
   bool sound() const { return problems_.empty(); }
 
   // A misspelt key is a warning, as mergekit ignores it; else a problem.
@@ -44,7 +47,7 @@ class RecipeReader {
   // An unknown key that is nearly a known one is a typing error; any other is only mentioned.
   void check_keys(const yaml::Node& node, std::span<const std::string_view> known,
                   std::string_view where);
-  void unknown(int line, const std::string& what, std::string_view meant,
+  void unknown(int line, const std::string& what, std::string_view key, std::string_view meant,
                std::string_view hint = {});
 
   std::optional<ModelRef> model(const yaml::Node* node);

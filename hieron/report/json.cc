@@ -224,6 +224,19 @@ class Document {
   std::string out_;
 };
 
+Json pool_json(const PoolReport& pool) {
+  return {{"looked_at", pool.members.size()},
+          {"members", list(pool.members,
+                           [](const PoolMember& member) {
+                             return Json{{"ref", member.ref},
+                                         {"state", member.state},
+                                         {"reason", member.reason},
+                                         {"gain", number(member.gain)},
+                                         {"peak", number(member.peak)}};
+                           })},
+          {"near_copies", pool.near_copies}};
+}
+
 }  // namespace
 
 std::string audit_json(const AuditResult& result) {
@@ -268,6 +281,7 @@ std::string audit_json(const AuditResult& result) {
   out.items("tells", result.tells, [](const Tell& tell) {
     return Json{{"id", tell.id}, {"sentence", tell.sentence}, {"weight", tell.weight}};
   });
+  out.field("pool", object_or_null(result.pool, pool_json));
   out.items("warnings", result.warnings, same);
   out.items("thresholds", thresholds(), [](const Threshold& threshold) {
     return Json{{"id", threshold.id}, {"value", threshold.value}, {"reason", threshold.reason}};
