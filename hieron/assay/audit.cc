@@ -754,6 +754,12 @@ class Auditor {
                find_blind(given, sample_, *evidence, cast_.controls, selection(), experts_));
     if (finding && finding->holds) return take_recipe(*finding);
     const double explained = finding ? finding->best.score.share() : 0;
+    if (evidence->fit_class != FitClass::kOneRounding) {
+      HIERON_TRY(
+          const std::optional<BlindFinding> nested,
+          find_nested(given, sample_, *evidence, explained, cast_.controls, selection(), experts_));
+      if (nested && nested->holds && take_recipe(*nested)) return true;
+    }
     if (!finding || random_masks(*evidence)) {
       if (try_masks(given, *evidence, explained)) return true;
     }

@@ -10,6 +10,7 @@
 #include "hieron/merge/computed.h"
 #include "hieron/merge/method.h"
 #include "hieron/recover/gather.h"
+#include "hieron/recover/nested.h"
 
 namespace hieron {
 namespace {
@@ -83,6 +84,36 @@ FoundRecipe describe(const Candidates& given, const Tried& best, std::span<const
   return found;
 }
 
+// Of the outer merge; the models of the inner one with the share that it leaves them.
+FoundRecipe describe(const Candidates& given, const Nested& nested, std::string_view experts) {
+  const auto refs = refs_of(given);
+  const FoundRecipe inside = describe(given, nested.inner, {}, experts);
+  Tried outer = nested.outer;
+  double left = 0;
+  std::erase_if(outer.hypothesis.inputs, [&](const HypothesisInput& input) {
+    const bool inner = input.model >= refs.size();
+    if (inner) left = input.parameters.at("weight").otherwise;
+    return inner;
+  });
+  outer.hypothesis.parameters.insert_or_assign("normalize",
+                                               0.0);  // they sum to one, and one of them is gone
+  FoundRecipe found = describe(given, outer, {}, experts);
+  for (RecipeModel model : inside.models) {
+    if (model.effective) model.effective = *model.effective * left;
+    found.models.push_back(std::move(model));
+  }
+  found.base_model = inside.base_model;
+  found.normalize = true;
+  found.inner = fmt::format("{:.4g} × ({})", left, recipe_in_words(inside));
+  found.yaml = nested_yaml(nested, refs, experts);
+  return found;
+}
+
+NamedDepth control_figures(const Candidates& given, size_t control, const TrialScore& score) {
+  const bool passed = score.share() < threshold::kControlDepth.value;
+  return {.name = given.alignment.models[control]->ref, .d16 = score.share(), .passed = passed};
+}
+
 // Were an input that is stored with fewer digits made from the suspect, it would have lost those by
 // which the recipe reproduces the suspect.
 bool has_fewer_digits(const Candidates& given, const Evidence& evidence, size_t model) {
@@ -99,6 +130,7 @@ std::string reversed_input(const Candidates& given, const Sample& sample, const 
   const std::array<std::string_view, 3> methods{best.hypothesis.method, "linear",
                                                 "task_arithmetic"};
   for (const HypothesisInput& input : best.hypothesis.inputs) {
+    if (input.model >= given.models.size()) continue;  // nobody published it
     const bool holds = best.score.share() >= kHolds;
     if (holds && has_fewer_digits(given, forward, input.model)) continue;
     const Turned turned(given, sample, input.model);
@@ -171,14 +203,34 @@ Result<std::optional<BlindFinding>> find_blind(const Candidates& given, const Sa
   if (!found) return std::nullopt;
   BlindFinding& finding = *found;
   for (const size_t control : controls) {
-    const TrialScore score =
-        trial.score_of(finding.best.hypothesis, finding.best.rendering, control);
-    finding.controls.push_back(
-        {.name = given.alignment.models[control]->ref, .d16 = score.share(), .passed = true});
-    finding.controls.back().passed = score.share() < threshold::kControlDepth.value;
+    finding.controls.push_back(control_figures(
+        given, control, trial.score_of(finding.best.hypothesis, finding.best.rendering, control)));
   }
   finding.reversed = reversed_input(given, sample, evidence, finding.best);
   return found;
+}
+
+Result<std::optional<BlindFinding>> find_nested(const Candidates& given, const Sample& sample,
+                                                const Evidence& evidence, double least,
+                                                const std::vector<size_t>& controls,
+                                                const Selection& selection,
+                                                std::string_view experts) {
+  const std::optional<Nested> nested = recover_nested(given, evidence, least, controls);
+  if (!nested) return std::nullopt;
+  const auto made = computed_checkpoint(nested->plan);
+  if (!made) return std::nullopt;
+  HIERON_TRY(Comparison whole, replay(**made, *given.alignment.models[0], given.walk, selection));
+  BlindFinding finding{.best = nested->outer,
+                       .holds = nested->outer.score.share() >= kHolds,
+                       .recipe = describe(given, *nested, experts),
+                       .whole = std::move(whole),
+                       .controls = {},
+                       .reversed = {}};
+  for (size_t i = 0; i < controls.size(); ++i) {
+    finding.controls.push_back(control_figures(given, controls[i], nested->scores[i]));
+  }
+  finding.reversed = reversed_input(given, sample, evidence, finding.best);
+  return finding;
 }
 
 BlindDecision decide_blind(const BlindFinding& finding, double aligned) {
@@ -246,6 +298,11 @@ BlindDecision decide_blind(const BlindFinding& finding, double aligned) {
 
 std::string recipe_in_words(const FoundRecipe& recipe) {
   std::vector<std::string> parts;
+  if (!recipe.inner.empty()) {
+    const RecipeModel& beside = recipe.models.front();
+    return fmt::format("{:.4g} × {} + {}, which nobody published", *beside.effective, beside.ref,
+                       recipe.inner);
+  }
   const bool weighted = std::ranges::all_of(
       recipe.models, [](const RecipeModel& model) { return model.effective.has_value(); });
   if (recipe.method == "linear" && weighted) {

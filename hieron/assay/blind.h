@@ -34,6 +34,14 @@ Result<std::optional<BlindFinding>> find_blind(const Candidates& given, const Sa
                                                const Selection& selection, std::string_view experts,
                                                std::span<const std::string_view> methods = {});
 
+// A merge of a merge that nobody published, if it reproduces more of the elements that tell than
+// `least`.
+Result<std::optional<BlindFinding>> find_nested(const Candidates& given, const Sample& sample,
+                                                const Evidence& evidence, double least,
+                                                const std::vector<size_t>& controls,
+                                                const Selection& selection,
+                                                std::string_view experts);
+
 // The verdict on a finding, as for two ends (docs/assay.md §8). `aligned`: share of the suspect's
 // parameters that were compared.
 struct BlindDecision {

@@ -81,6 +81,7 @@ struct FoundRecipe {
   std::vector<ArithmeticShare> arithmetics;
   std::vector<std::string> equivalent;  // other YAML with the same bytes
   std::vector<FoundLayer> layers;       // of a layer stack, by layer of the suspect
+  std::string inner;                    // of a merge that is merged again: in words
   std::string yaml;
 };
 

@@ -139,13 +139,18 @@ Result<std::shared_ptr<const Plan>> Trial::plan(const Hypothesis& hypothesis,
   return plan_with(given_.models, hypothesis, rendering);
 }
 
-TrialScore Trial::score(const Hypothesis& hypothesis, const Rendering& rendering,
-                        Probes probes) const {
+Result<std::shared_ptr<const Checkpoint>> Trial::computed(const Hypothesis& hypothesis,
+                                                          const Rendering& rendering) const {
   // Random streams run through all tensors: those of a part of the model would be others.
   const auto planned = hypothesis.seed ? plan_with(given_.models, hypothesis, rendering)
                                        : plan_with(cut_, for_probes(hypothesis), rendering);
-  if (!planned) return {};
-  const auto made = computed_checkpoint(*planned);
+  if (!planned) return std::unexpected(planned.error());
+  return computed_checkpoint(*planned);
+}
+
+TrialScore Trial::score(const Hypothesis& hypothesis, const Rendering& rendering,
+                        Probes probes) const {
+  const auto made = computed(hypothesis, rendering);
   if (!made) return {};
   std::vector<TrialScore> by_origin(given_.candidates.size());
   std::vector<std::byte> bytes;

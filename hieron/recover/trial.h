@@ -46,6 +46,13 @@ class Trial {
   Result<std::shared_ptr<const Plan>> plan(const Hypothesis& hypothesis,
                                            const Rendering& rendering) const;
 
+  // Every rendering of every hypothesis, not tried.
+  std::vector<Tried> rendered(std::span<const Hypothesis> hypotheses) const;
+
+  // What the recipe makes; of one without random masks, the probes alone.
+  Result<std::shared_ptr<const Checkpoint>> computed(const Hypothesis& hypothesis,
+                                                     const Rendering& rendering) const;
+
   // How much of `model` (a number of the alignment, such as a control) the recipe reproduces, on
   // the probes.
   TrialScore score_of(const Hypothesis& hypothesis, const Rendering& rendering, size_t model) const;
@@ -57,7 +64,6 @@ class Trial {
   Models cut_to_probes() const;
   Hypothesis for_probes(Hypothesis hypothesis) const;
   std::vector<Rendering> renderings(const Hypothesis& hypothesis) const;
-  std::vector<Tried> rendered(std::span<const Hypothesis> hypotheses) const;
   Result<std::shared_ptr<const Plan>> plan_with(const Models& models, const Hypothesis& hypothesis,
                                                 const Rendering& rendering) const;
   TrialScore score(const Hypothesis& hypothesis, const Rendering& rendering, Probes probes) const;
