@@ -13,6 +13,7 @@
 #include <set>
 
 #include "hieron/assay/blind.h"
+#include "hieron/assay/edited.h"
 #include "hieron/assay/evidence/after_merge.h"
 #include "hieron/assay/evidence/copies.h"
 #include "hieron/assay/evidence/guards.h"
@@ -260,6 +261,8 @@ class Auditor {
     if (merged && result_.verdict.kind == VerdictKind::kExactMerge) return {};
     HIERON_TRY(const bool recovered, try_blind(merged));
     if (recovered || merged) return {};
+    HIERON_TRY(const bool edited, try_edit());
+    if (edited) return {};
     return decide_kinship();
   }
 
@@ -816,6 +819,51 @@ class Auditor {
     return std::max(1.0, read);
   }
 
+  // --- one model, edited ---
+
+  Result<bool> try_edit() {
+    HIERON_TRY(const EditDecision decision,
+               decide_edit({alignment_, roles_,
+                            fit_selection(options_.seed, alignment_, options_.sample_bytes),
+                            selection(), options_.walk},
+                           cast_.references(), cast_.controls));
+    merge_reasons_.insert(merge_reasons_.end(), decision.reasons.begin(), decision.reasons.end());
+    if (!decision.finding) return false;
+    result_.depth.reset();
+    result_.direction.reset();
+    result_.unexplained.reset();
+    best_.reset();
+    result_.verdict = edit_verdict(*decision.finding, alignment_);
+    result_.edit = edit_figures(*decision.finding, alignment_);
+    take_edit(*decision.finding);
+    return true;
+  }
+
+  void take_edit(const EditFinding& finding) {
+    Replay replay;
+    proof_.rows.assign(alignment_.rows.size(), {});
+    for (size_t i = 0; i < finding.rows.size(); ++i) {
+      const ExplainedRow& row = finding.rows[i];
+      if (row.read == 0) continue;
+      RowProof& proof = proof_.rows[i];
+      proof.read = row.read;
+      proof.equal = row.equal;
+      proof.changed = finding.predicted ? row.read - row.equal : 0;
+      proof.first_miss = row.first_miss;
+      replay.elements += row.read;
+      replay.equal += row.equal;
+      ++replay.tensors;
+      replay.tensors_equal += row.equal == row.read;
+      if (!replay.first_difference && row.first_miss != ~uint64_t{0}) {
+        replay.first_difference = place(alignment_.rows[i], row.first_miss);
+      }
+      note_read(i, 0, row.read);
+      note_read(i, finding.model, row.read);
+    }
+    replay.share = replay.share_informative = ratio(replay.equal, replay.elements);
+    result_.replay = replay;
+  }
+
   // --- kinship, where no blend explains the suspect ---
 
   Status decide_kinship() {
@@ -865,8 +913,8 @@ class Auditor {
           "do.",
           with_commas(units)));
       verdict.falsifiers.push_back(
-          "A permutation of hidden units that maps it onto one of the offered models (not searched "
-          "yet).");
+          "A rotation or another order of its units that maps it onto one of the offered models "
+          "(of these only the order of whole feed-forward units, bit for bit, was searched).");
     } else {
       verdict.kind = VerdictKind::kUndetermined;
       verdict.sentence = fmt::format(
