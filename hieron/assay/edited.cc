@@ -23,8 +23,8 @@ double aligned_share(const Alignment& alignment, size_t model) {
 
 std::string share_in_words(const EditFinding& finding) {
   const uint64_t read = finding.read(), equal = finding.equal();
-  return equal == read ? fmt::format("every one of its {} compared weights", with_commas(read))
-                       : fmt::format("{} of its {} compared weights", with_commas(equal),
+  return equal == read ? fmt::format("all {} compared weights", with_commas(read))
+                       : fmt::format("{} of the {} compared weights", with_commas(equal),
                                      with_commas(read));
 }
 
@@ -64,17 +64,17 @@ Verdict edit_verdict(const EditFinding& finding, const Alignment& alignment) {
   verdict.of = {of};
   verdict.reasons = finding.reasons;
   if (copied) {
-    verdict.sentence = fmt::format("{} is a copy of {} {}: put into that order, {} equal its, bit "
-                                   "for bit.",
-                                   suspect, of, finding.what, share_in_words(finding));
+    verdict.sentence = fmt::format(
+        "{} is a copy of {} {}: once that model is put into this order, {} are equal bit for bit.",
+        suspect, of, finding.what, share_in_words(finding));
   } else if (finding.predicted) {
     verdict.sentence =
         fmt::format("{} is {} {}: doing the same to that model gives {}, bit for bit.", suspect, of,
                     finding.what, share_in_words(finding));
   } else {
     verdict.sentence = fmt::format(
-        "{} is {} {}: such a change, estimated from the two, gives {} bit for bit and the others but "
-        "for rounding.",
+        "{} is {} {}: such a change, estimated from the two, gives {} bit for bit, and the others "
+        "up to rounding.",
         suspect, of, finding.what, share_in_words(finding));
   }
   verdict.falsifiers.push_back(

@@ -63,7 +63,7 @@ struct EditFinding {
 
 // The edit of one of `models` that explains the suspect, if there is one and no other model is
 // explained as well by an edit of that kind. `reasons` gets what speaks against one that was seen.
-// Memory: some matrices of at most kMostElements, per thread.
+// Memory: about walk.memory, and the matrices of one tensor (kMostElements in matrices.h).
 Result<std::optional<EditFinding>> find_edit(const EditCase& given,
                                              const std::vector<size_t>& models,
                                              std::vector<std::string>& reasons);
@@ -74,6 +74,9 @@ namespace edit_threshold {
 inline constexpr double kReplay = 0.999;
 // Of elements that differ from the model: fewer say nothing.
 inline constexpr uint64_t kLeastChanged = 100;
+// Changes from zero to kept and back, per element of the fewer: two or so where single weights were
+// pruned, one in a row's length where whole rows were.
+inline constexpr double kScattered = 0.2;
 // Mean square of what an estimated edit leaves, in squares of a rounding error. The right model
 // gives 1; a model that was itself rounded on another way from a common origin gives 2.
 inline constexpr double kRounding = 1.5;

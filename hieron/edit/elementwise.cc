@@ -21,9 +21,24 @@ bool explains_trip(const RowProfile& total, size_t trip) {
 }
 
 bool explains_pruning(const RowProfile& total) {
+  const uint64_t missed = total.kept - total.kept_equal;
   return total.zeroed >= edit_threshold::kLeastChanged &&
          total.kept >= edit_threshold::kLeastChanged &&
-         ratio(total.kept_equal, total.kept) >= edit_threshold::kReplay;
+         ratio(total.kept_equal, total.kept) >= edit_threshold::kReplay &&
+         ratio(missed, total.zeroed) <= 1 - edit_threshold::kReplay;
+}
+
+// Zeros among other weights. Whole rows of zeros have no direction: the model may have been trained
+// from the suspect in just these rows (tokens that were added, units that were begun at zero).
+bool is_scattered(const Profile& profile) {
+  uint64_t borders = 0, zeroed = 0, kept = 0;
+  for (const RowProfile& row : profile.rows) {
+    if (row.zeroed == 0) continue;
+    borders += row.borders;
+    zeroed += row.zeroed;
+    kept += row.kept;
+  }
+  return ratio(borders, std::min(zeroed, kept)) >= edit_threshold::kScattered;
 }
 
 }  // namespace
@@ -53,10 +68,17 @@ Result<std::optional<EditFinding>> find_dtype_trip(const EditCase& given, const 
 }
 
 Result<std::optional<EditFinding>> find_pruned(const EditCase& given, const Profile& quick,
-                                               std::vector<std::string>&) {
+                                               std::vector<std::string>& reasons) {
   if (!explains_pruning(quick.total)) return std::nullopt;
   HIERON_TRY(const Profile all, profile(given, quick.model, given.whole));
   if (!explains_pruning(all.total)) return std::nullopt;
+  if (!is_scattered(all)) {
+    reasons.push_back(fmt::format(
+        "The suspect is {} but for {} weights that are zero here; they lie together, so they may as "
+        "well have been trained from zero there as set to zero here.",
+        given.alignment.models[quick.model]->ref, with_commas(all.total.zeroed)));
+    return std::nullopt;
+  }
   EditFinding found{.kind = EditKind::kPruned, .model = quick.model, .what = {}};
   std::vector<size_t> pruned;
   uint64_t zeroed = 0, elements = 0;

@@ -41,9 +41,12 @@ void round_group(const Grid& grid, double* first, size_t count, size_t stride) {
   }
   for (size_t i = 0; i < count; ++i) {
     double& value = first[i * stride];
-    const Float code =
-        std::clamp(std::nearbyint(static_cast<Float>(value) / scale) + zero, bottom, top);
-    value = static_cast<double>((code - zero) * scale);
+    Float code = std::nearbyint(static_cast<Float>(value) / scale);
+    if (zero != 0) code += zero;
+    code = std::clamp(code, bottom, top);
+    if (zero != 0) code -= zero;
+    if (code == 0 && !grid.signed_zero) code = 0;
+    value = static_cast<double>(code * scale);
   }
 }
 
@@ -58,7 +61,9 @@ std::vector<Grid> known_grids() {
         for (const ScaleRule rule :
              {ScaleRule::kSymmetric, ScaleRule::kFullRange, ScaleRule::kAsymmetric}) {
           for (const bool single : {false, true}) {
-            grids.push_back({bits, group, columns, rule, single});
+            for (const bool signed_zero : {false, true}) {
+              grids.push_back({bits, group, columns, rule, single, signed_zero});
+            }
           }
         }
       }

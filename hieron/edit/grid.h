@@ -20,7 +20,8 @@ struct Grid {
   uint64_t group;  // values along the axis; 0: a whole row
   bool columns;    // groups run down the columns
   ScaleRule rule;
-  bool single;  // arithmetic in f32, not f64
+  bool single;       // arithmetic in f32, not f64
+  bool signed_zero;  // what rounds to zero from below stays −0: codes never were integers
 };
 
 // All that are tried, usual ones first.

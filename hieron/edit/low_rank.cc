@@ -57,7 +57,7 @@ Result<std::vector<Target>> spectra(const EditCase& given, const std::vector<siz
   std::vector<Target> targets(rows.size());
   std::mutex mutex;
   std::optional<Error> error;
-  parallel_for(rows.size(), given.walk.threads, [&](size_t i) {
+  parallel_for(rows.size(), matrix_threads(given.walk, kRows * kColumns), [&](size_t i) {
     auto found = spectrum_of(given, rows[i], model, 0);
     if (!found) {
       const std::lock_guard lock(mutex);
@@ -170,16 +170,15 @@ Result<std::optional<EditFinding>> find_low_rank(const EditCase& given, const Pr
           rows.size(), removed->agreement));
     }
   }
+  if (adapter->nats < edit_threshold::kDirectionNats) {
+    reasons.push_back(fmt::format(
+        "The suspect and {} differ by matrices of rank {}{}, but the rounding does not show that the "
+        "suspect was made of that model and not the other way round ({:.0f} nats, {:.0f} needed).",
+        given.alignment.models[model]->ref, adapter->rank, adapter->one_rank ? "" : " or less",
+        adapter->nats, edit_threshold::kDirectionNats));
+    return std::nullopt;
+  }
   if (found.kind == EditKind::kLowRank) {
-    if (adapter->nats < edit_threshold::kDirectionNats) {
-      reasons.push_back(fmt::format(
-          "The suspect and {} differ by matrices of rank {}{}, but the rounding does not show that "
-          "the suspect was made of that model and not the other way round ({:.0f} nats, {:.0f} "
-          "needed).",
-          given.alignment.models[model]->ref, adapter->rank, adapter->one_rank ? "" : " or less",
-          adapter->nats, edit_threshold::kDirectionNats));
-      return std::nullopt;
-    }
     found.what = fmt::format("with an adapter of rank {}{} merged into {} tensors ({})",
                              adapter->rank, adapter->one_rank ? "" : " or less", rows.size(),
                              in_words(found.targets));
@@ -192,6 +191,11 @@ Result<std::optional<EditFinding>> find_low_rank(const EditCase& given, const Pr
       "What the change leaves unexplained is {:.2f} times the rounding of the suspect's format (at "
       "most {:.1f}; a model rounded on another way from a common origin leaves 2).",
       adapter->noise, edit_threshold::kRounding));
+  found.reasons.push_back(fmt::format(
+      "Where the two store a weight with different precision, what is left has the size of the "
+      "suspect's rounding, not of the model's ({:.0f} nats, {:.0f} needed): the suspect is the later "
+      "one.",
+      adapter->nats, edit_threshold::kDirectionNats));
   return found;
 }
 

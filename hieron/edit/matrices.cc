@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <mutex>
+#include <thread>
 
 #include "hieron/kernels/decode.h"
 
@@ -54,6 +55,14 @@ double Rounding::ulp(double value) const {
   const int least = 1 - format_.bias;
   const int exponent = value == 0 ? least : std::max(least, std::ilogb(value));
   return std::ldexp(1.0, exponent - format_.mantissa_bits);
+}
+
+unsigned matrix_threads(const WalkOptions& walk, uint64_t elements) {
+  constexpr uint64_t kCopies = 4;  // suspect, model, their difference, what is made of it
+  const unsigned wanted =
+      walk.threads > 0 ? walk.threads : std::max(1u, std::thread::hardware_concurrency());
+  const uint64_t fit = walk.memory / (kCopies * sizeof(double) * elements);
+  return static_cast<unsigned>(std::clamp<uint64_t>(fit, 1, wanted));
 }
 
 bool is_matrix_of_both(const Row& row, size_t model) {

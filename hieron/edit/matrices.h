@@ -27,6 +27,9 @@ class Rounding {
   FloatFormat format_;
 };
 
+// Threads that may each work on a pair of matrices of so many elements within the memory given.
+unsigned matrix_threads(const WalkOptions& walk, uint64_t elements);
+
 struct MatrixPair {
   Matrix suspect, model;
 };

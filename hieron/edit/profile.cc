@@ -20,6 +20,7 @@ void add(const RowProfile& part, RowProfile& sum) {
   sum.zeroed += part.zeroed;
   sum.kept += part.kept;
   sum.kept_equal += part.kept_equal;
+  sum.borders += part.borders;
   sum.largest_zeroed = std::max(sum.largest_zeroed, part.largest_zeroed);
   sum.smallest_kept = std::min(sum.smallest_kept, part.smallest_kept);
   for (size_t t = 0; t < kTrips.size(); ++t) sum.trip[t] += part.trip[t];
@@ -72,10 +73,16 @@ class ProfileVisitor final : public Visitor {
     if (difference.first_difference >= 0) {
       part.first_miss = block.first + static_cast<uint64_t>(difference.first_difference);
     }
+    bool zeroed_before = false, kept_before = false;
     for (size_t i = 0; i < block.count; ++i) {
       const double here = scratch.suspect[i], there = std::abs(scratch.model[i]);
+      const bool zeroed = here == 0 && there != 0, kept = here != 0 && there != 0;
+      const bool same_leaf = (block.first + i) % kLeaf != 0;
+      part.borders += same_leaf && ((zeroed && kept_before) || (kept && zeroed_before));
+      zeroed_before = zeroed;
+      kept_before = kept;
       if (there == 0) continue;
-      if (here == 0) {
+      if (zeroed) {
         ++part.zeroed;
         part.largest_zeroed = std::max(part.largest_zeroed, there);
         continue;

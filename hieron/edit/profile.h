@@ -19,6 +19,7 @@ struct RowProfile {
   uint64_t zeroed = 0;      // zero here, not in the model
   uint64_t kept = 0;        // neither zero here nor in the model
   uint64_t kept_equal = 0;  // of those
+  uint64_t borders = 0;     // neighbours of which one was set to zero and one kept
   double largest_zeroed = 0, smallest_kept = std::numeric_limits<double>::infinity();  // |model|
   std::array<uint64_t, kTrips.size()> trip{};  // equal to the model after the trip
   uint64_t first_miss = ~uint64_t{0};

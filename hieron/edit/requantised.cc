@@ -75,16 +75,23 @@ double explained(const Grid& grid, const Probe& probe, size_t elements) {
   return changed ? static_cast<double>(right) / static_cast<double>(changed) : 0;
 }
 
+// The grid that explains most of the probe: arithmetics differ in a few elements only.
 std::optional<Grid> fitting_grid(const Probe& probe, const Row& row) {
+  std::optional<Grid> best;
+  double most = kProbe;
   for (const Grid& grid : known_grids()) {
     if (!applies(grid, row)) continue;
     const size_t unit = unit_of(grid, row);
     const size_t all = probe.values.size() / unit * unit;
     const size_t look = std::min(all, (kFirstLook + unit - 1) / unit * unit);
     if (look == 0 || explained(grid, probe, look) < kProbe / 2) continue;
-    if (explained(grid, probe, all) >= kProbe) return grid;
+    const double share = explained(grid, probe, all);
+    if (share < most || (best && share == most)) continue;
+    most = share;
+    best = grid;
+    if (share == 1) break;
   }
-  return std::nullopt;
+  return best;
 }
 
 class GridVisitor final : public Visitor {

@@ -87,7 +87,7 @@ Result<std::optional<EditFinding>> find_truncated(const EditCase& given, const P
   std::vector<Truncation> found(rows.size());
   std::mutex mutex;
   std::optional<Error> error;
-  parallel_for(rows.size(), given.walk.threads, [&](size_t i) {
+  parallel_for(rows.size(), matrix_threads(given.walk, kMostElements), [&](size_t i) {
     auto one = truncation_of(given, rows[i], model);
     const std::lock_guard lock(mutex);
     one ? void(found[i] = *one) : void(error = std::move(one.error()));
