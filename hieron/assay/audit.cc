@@ -739,6 +739,9 @@ class Auditor {
     verdict.kind = *decision.kind;
     for (const RecipeModel& model : finding->recipe.models) verdict.of.push_back(model.ref);
     verdict.reasons = decision.reasons;
+    if (verdict.kind == VerdictKind::kEdit) {
+      result_.edit = Edit{verdict.of.front(), "other", std::nullopt, {}, std::nullopt};
+    }
     write_blind_sentence(*finding);
     return true;
   }

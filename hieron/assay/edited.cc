@@ -23,9 +23,9 @@ double aligned_share(const Alignment& alignment, size_t model) {
 
 std::string share_in_words(const EditFinding& finding) {
   const uint64_t read = finding.read(), equal = finding.equal();
-  return equal == read ? fmt::format("all {} compared weights", with_commas(read))
-                       : fmt::format("{} of the {} compared weights", with_commas(equal),
-                                     with_commas(read));
+  return equal == read
+             ? fmt::format("all {} compared weights", with_commas(read))
+             : fmt::format("{} of the {} compared weights", with_commas(equal), with_commas(read));
 }
 
 }  // namespace
@@ -39,17 +39,17 @@ Result<EditDecision> decide_edit(const EditCase& given, const std::vector<size_t
   if (!finding) return decision;
   const std::string& ref = given.alignment.models[finding->model]->ref;
   if (std::ranges::find(controls, finding->model) != controls.end()) {
-    decision.reasons.push_back(fmt::format(
-        "The suspect is the control {} {}: no offered model explains it as well.", ref,
-        finding->what));
+    decision.reasons.push_back(
+        fmt::format("The suspect is the control {} {}: no offered model explains it as well.", ref,
+                    finding->what));
     return decision;
   }
   if (const double aligned = aligned_share(given.alignment, finding->model);
       aligned < threshold::kAligned.value) {
-    decision.reasons.push_back(
-        fmt::format("As far as {} has the same tensors, the suspect is that model {}; but these are "
-                    "only {:.1f} % of its parameters ({:.0f} % needed).",
-                    ref, finding->what, 100 * aligned, 100 * threshold::kAligned.value));
+    decision.reasons.push_back(fmt::format(
+        "As far as {} has the same tensors, the suspect is that model {}; but these are "
+        "only {:.1f} % of its parameters ({:.0f} % needed).",
+        ref, finding->what, 100 * aligned, 100 * threshold::kAligned.value));
     return decision;
   }
   decision.finding = std::move(finding);
@@ -85,7 +85,8 @@ Verdict edit_verdict(const EditFinding& finding, const Alignment& alignment) {
       "Another model, not offered here, that the same edit turns into the suspect as well.");
   if (copied) {
     verdict.falsifiers.push_back(
-        "An older date or hash of the suspect: the same order, undone, would make that model of it.");
+        "An older date or hash of the suspect: the same order, undone, would make that model of "
+        "it.");
   }
   return verdict;
 }

@@ -46,15 +46,16 @@ EditDecision look(const Model& suspect, const std::vector<const Model*>& offered
   std::vector<const Checkpoint*> all;
   for (const auto& one : held) all.push_back(one.get());
   const Alignment alignment = align(all, 1);
-  const EditCase given{alignment, RoleTable::of(""), Selection::everything(),
-                       Selection::everything(), {}};
+  const EditCase given{
+      alignment, RoleTable::of(""), Selection::everything(), Selection::everything(), {}};
   auto decision = decide_edit(given, models, others);
   EXPECT_TRUE(decision) << (decision ? "" : decision.error().sentence);
   return decision ? *std::move(decision) : EditDecision{};
 }
 
 bool ends_with(const Tensor& tensor, std::initializer_list<std::string_view> ends) {
-  return std::ranges::any_of(ends, [&](std::string_view end) { return tensor.name.ends_with(end); });
+  return std::ranges::any_of(ends,
+                             [&](std::string_view end) { return tensor.name.ends_with(end); });
 }
 
 // Rounds the values to the format they are stored in, as a model that was saved.
@@ -72,13 +73,15 @@ Model with_adapter(const Model& model, size_t rank, std::initializer_list<std::s
     const size_t rows = tensor.shape[0], columns = tensor.shape[1];
     const double scale = size / std::sqrt(static_cast<double>(rank));
     const uint64_t own = 1000 * seed + std::hash<std::string>{}(tensor.name) % 997;
+    std::vector<double> left(rows * rank), right(columns * rank);
+    for (size_t i = 0; i < left.size(); ++i) left[i] = made::normal(own, i);
+    for (size_t i = 0; i < right.size(); ++i) right[i] = made::normal(own + 500000, i);
     for (size_t i = 0; i < rows; ++i) {
       for (size_t j = 0; j < columns; ++j) {
-        double sum = 0;
-        for (size_t k = 0; k < rank; ++k) {
-          sum += made::normal(own, i * rank + k) * made::normal(own + 500000, j * rank + k);
-        }
-        tensor.values[i * columns + j] += scale * sum;
+        tensor.values[i * columns + j] +=
+            scale * std::inner_product(left.begin() + static_cast<long>(i * rank),
+                                       left.begin() + static_cast<long>((i + 1) * rank),
+                                       right.begin() + static_cast<long>(j * rank), 0.0);
       }
     }
   }));
@@ -124,8 +127,8 @@ Model reordered(const Model& model, bool alike) {
     if (alike ? !(down || up) : tensor.shape.size() != 2) return;
     const size_t rows = tensor.shape[0], columns = tensor.shape[1];
     const bool by_column = alike && down;
-    const std::string label = alike ? tensor.name.substr(0, tensor.name.rfind("_proj") - 4)
-                                    : tensor.name;
+    const std::string label =
+        alike ? tensor.name.substr(0, tensor.name.rfind("_proj") - 4) : tensor.name;
     std::vector<size_t> order(by_column ? columns : rows);
     std::iota(order.begin(), order.end(), size_t{0});
     const uint64_t seed = alike ? tensor.name[13] : std::hash<std::string>{}(label);

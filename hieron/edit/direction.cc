@@ -33,8 +33,8 @@ Result<RankOne> rank_one(const EditCase& given, size_t row, size_t model) {
     found.left.normalize();
     Eigen::VectorXd right = Eigen::VectorXd::Zero(found.right.size());
     HIERON_CHECK(for_each_rows(given, row, model, [&](Eigen::Index first, const MatrixPair& pair) {
-      right += (pair.suspect - pair.model).transpose() *
-               found.left.segment(first, pair.suspect.rows());
+      right +=
+          (pair.suspect - pair.model).transpose() * found.left.segment(first, pair.suspect.rows());
     }));
     found.right = right;
   }
@@ -116,8 +116,8 @@ Result<std::optional<RemovedDirection>> removed_direction(const EditCase& given,
     tensors.push_back(std::move(one));
   }
   for (const bool left : {true, false}) {
-    RemovedDirection found{.strength = 0, .least = 1e300, .most = -1e300, .agreement = 0,
-                           .replays = {}};
+    RemovedDirection found{
+        .strength = 0, .least = 1e300, .most = -1e300, .agreement = 0, .replays = {}};
     const auto v = common_vector(tensors, left, found.agreement);
     if (!v) continue;
     bool own_component = true;

@@ -10,9 +10,9 @@
 namespace hieron {
 
 struct RemovedDirection {
-  double strength;     // mean over the tensors; below 0: it was put in
-  double least, most;  // of one tensor
-  double agreement;    // least |cosine| of a tensor's direction to the common one
+  double strength;                    // mean over the tensors; below 0: it was put in
+  double least, most;                 // of one tensor
+  double agreement;                   // least |cosine| of a tensor's direction to the common one
   std::vector<ExplainedRow> replays;  // by tensor given, all elements
 };
 

@@ -3,7 +3,7 @@
 //
 // Each kind of edit has a file of its own. It looks at the suspect and at one model and says what
 // the edit of that model would explain of the suspect; who among several models explains most is
-// decided in search.cc. docs/recovery.md §6.
+// decided in search.cc. docs/recovery.md §5.
 #pragma once
 
 #include <cstdint>

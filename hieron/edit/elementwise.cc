@@ -50,13 +50,14 @@ Result<std::optional<EditFinding>> find_dtype_trip(const EditCase& given, const 
     HIERON_TRY(const Profile all, profile(given, quick.model, given.whole));
     if (!explains_trip(all.total, trip)) continue;
     const auto changed = changed_rows(all);
-    EditFinding found{.kind = EditKind::kDtypeTrip,
-                      .model = quick.model,
-                      .targets = roles_of(given, changed),
-                      .what = fmt::format("after a trip through {} and back", info(kTrips[trip]).name)};
+    EditFinding found{
+        .kind = EditKind::kDtypeTrip,
+        .model = quick.model,
+        .targets = roles_of(given, changed),
+        .what = fmt::format("after a trip through {} and back", info(kTrips[trip]).name)};
     for (const RowProfile& row : all.rows) {
-      found.rows.push_back({row.read, row.trip[trip],
-                            row.trip[trip] < row.read ? row.first_miss : ~uint64_t{0}});
+      found.rows.push_back(
+          {row.read, row.trip[trip], row.trip[trip] < row.read ? row.first_miss : ~uint64_t{0}});
     }
     found.reasons.push_back(fmt::format(
         "{} elements differ from the model; rounding the model to {} first explains {} of them.",
@@ -73,10 +74,11 @@ Result<std::optional<EditFinding>> find_pruned(const EditCase& given, const Prof
   HIERON_TRY(const Profile all, profile(given, quick.model, given.whole));
   if (!explains_pruning(all.total)) return std::nullopt;
   if (!is_scattered(all)) {
-    reasons.push_back(fmt::format(
-        "The suspect is {} but for {} weights that are zero here; they lie together, so they may as "
-        "well have been trained from zero there as set to zero here.",
-        given.alignment.models[quick.model]->ref, with_commas(all.total.zeroed)));
+    reasons.push_back(
+        fmt::format("The suspect is {} but for {} weights that are zero here; they lie together, "
+                    "so they may as "
+                    "well have been trained from zero there as set to zero here.",
+                    given.alignment.models[quick.model]->ref, with_commas(all.total.zeroed)));
     return std::nullopt;
   }
   EditFinding found{.kind = EditKind::kPruned, .model = quick.model, .what = {}};
@@ -97,14 +99,13 @@ Result<std::optional<EditFinding>> find_pruned(const EditCase& given, const Prof
   }
   found.targets = roles_of(given, pruned);
   found.strength = ratio(zeroed, elements);
-  found.what = fmt::format("with {:.1f} % of the weights of {} tensors set to zero{}",
-                           100 * *found.strength, pruned.size(),
-                           smallest ? ", in each tensor the smallest" : "");
-  found.reasons.push_back(
-      fmt::format("{} elements are zero here and not in the model; of the {} others that are not "
-                  "zero there {} are the model's bit for bit.",
-                  with_commas(zeroed), with_commas(all.total.kept),
-                  with_commas(all.total.kept_equal)));
+  found.what =
+      fmt::format("with {:.1f} % of the weights of {} tensors set to zero{}", 100 * *found.strength,
+                  pruned.size(), smallest ? ", in each tensor the smallest" : "");
+  found.reasons.push_back(fmt::format(
+      "{} elements are zero here and not in the model; of the {} others that are not "
+      "zero there {} are the model's bit for bit.",
+      with_commas(zeroed), with_commas(all.total.kept), with_commas(all.total.kept_equal)));
   return found;
 }
 

@@ -75,10 +75,10 @@ std::vector<Grid> known_grids() {
 std::string in_words(const Grid& grid) {
   static constexpr std::array<std::string_view, 3> kRules{"", ", of the full range",
                                                           ", with a zero point"};
-  const std::string groups =
-      grid.group == 0 ? std::string("one scale a row")
-                      : fmt::format("a scale for every {} values along the {}", grid.group,
-                                    grid.columns ? "columns" : "rows");
+  const std::string groups = grid.group == 0
+                                 ? std::string("one scale a row")
+                                 : fmt::format("a scale for every {} values along the {}",
+                                               grid.group, grid.columns ? "columns" : "rows");
   return fmt::format("{}-bit integers, {}{}", grid.bits, groups,
                      kRules.at(static_cast<size_t>(grid.rule)));
 }

@@ -1,6 +1,6 @@
 // An adapter merged in: the tensors it targets changed by matrices of low rank, all others stayed.
-// A direction taken out is a special case: rank one, and what was added is the model's own component
-// along one vector.
+// A direction taken out is a special case: rank one, and what was added is the model's own
+// component along one vector.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -21,8 +21,9 @@ constexpr uint64_t kRows = 512, kColumns = 4096;
 constexpr double kTelling = 0.8;  // share of the changed parameters in matrices that can tell
 
 struct Target {
-  size_t row;
+  size_t row = 0;
   ChangeSpectrum spectrum;
+  bool faint = false;  // the rank is that of the others
 };
 
 Result<ChangeSpectrum> spectrum_of(const EditCase& given, size_t row, size_t model, uint64_t rank) {
@@ -40,16 +41,14 @@ bool spread(const ChangeSpectrum& found) {
   return found.rows > 2 * found.rank && found.columns > 2 * found.rank;
 }
 
-// The largest first: if it has no gap, nothing else need be looked at.
-std::vector<size_t> by_size(const EditCase& given, std::vector<size_t> rows) {
-  std::ranges::stable_sort(rows, [&](size_t a, size_t b) {
-    const auto side = [&](size_t r) {
-      const Shape& shape = given.alignment.rows[r].shape;
-      return std::min(shape[0], shape[1]);
-    };
-    return side(a) > side(b);
+// The tensor in which an adapter would show best, if it has changed: large, and changed throughout.
+size_t clearest(const EditCase& given, const Profile& profile, const std::vector<size_t>& rows) {
+  return *std::ranges::max_element(rows, {}, [&](size_t r) {
+    const Shape& shape = given.alignment.rows[r].shape;
+    const RowProfile& row = profile.rows[r];
+    return std::pair(std::min(shape[0], shape[1]),
+                     static_cast<double>(row.read - row.equal) / static_cast<double>(row.read));
   });
-  return rows;
 }
 
 Result<std::vector<Target>> spectra(const EditCase& given, const std::vector<size_t>& rows,
@@ -64,15 +63,29 @@ Result<std::vector<Target>> spectra(const EditCase& given, const std::vector<siz
       error = std::move(found.error());
       return;
     }
-    targets[i] = {rows[i], *std::move(found)};
+    targets[i] = {rows[i], *std::move(found), false};
   });
   if (error) return std::unexpected(std::move(*error));
   return targets;
 }
 
+// Changes hardly above rounding have no gap of their own; the rank that the others have must leave
+// no more than rounding there too.
+Status fit_faint(const EditCase& given, size_t model, std::vector<Target>& targets) {
+  uint64_t rank = 0;
+  for (const Target& target : targets) rank = std::max(rank, target.spectrum.rank);
+  for (Target& target : targets) {
+    if (rank == 0 || target.spectrum.rank > 0 || is_small(target.spectrum.side, rank)) continue;
+    HIERON_TRY(target.spectrum, spectrum_of(given, target.row, model, rank));
+    target.faint = true;
+    if (target.spectrum.noise() > edit_threshold::kRounding) return {};  // it is no adapter
+  }
+  return {};
+}
+
 struct Adapter {
-  uint64_t rank = 0;       // the largest
-  double gap = 1e300;      // the least
+  uint64_t rank = 0;   // the largest
+  double gap = 1e300;  // the least
   double noise = 0, nats = 0;
   bool one_rank = true;
 };
@@ -93,6 +106,10 @@ std::optional<Adapter> adapter_of(const EditCase& given, const std::vector<Targe
       continue;
     }
     if (is_small(spectrum.side, spectrum.rank)) continue;
+    if (target.faint) {
+      if (spectrum.noise() > edit_threshold::kRounding) return std::nullopt;
+      continue;
+    }
     if (!spread(spectrum) || spectrum.noise() > 2 * edit_threshold::kRounding) return std::nullopt;
     telling += elements;
     left += spectrum.left;
@@ -130,13 +147,14 @@ Result<std::optional<EditFinding>> find_low_rank(const EditCase& given, const Pr
   const std::vector<size_t> first = changed_rows(quick);
   if (first.empty() || !std::ranges::all_of(first, usable)) return std::nullopt;
   HIERON_TRY(const ChangeSpectrum look,
-             spectrum_of(given, by_size(given, first).front(), model, 0));
+             spectrum_of(given, clearest(given, quick, first), model, 0));
   if (look.rank == 0) return std::nullopt;
 
   HIERON_TRY(const Profile all, profile(given, model, given.whole));
   const std::vector<size_t> rows = changed_rows(all);
   if (!std::ranges::all_of(rows, usable)) return std::nullopt;
-  HIERON_TRY(const std::vector<Target> targets, spectra(given, rows, model));
+  HIERON_TRY(std::vector<Target> targets, spectra(given, rows, model));
+  HIERON_CHECK(fit_faint(given, model, targets));
   const std::optional<Adapter> adapter = adapter_of(given, targets);
   if (!adapter) return std::nullopt;
 
@@ -146,11 +164,12 @@ Result<std::optional<EditFinding>> find_low_rank(const EditCase& given, const Pr
   found.rows = explained(given, all, targets);
   found.predicted = false;
   if (adapter->rank == 1) {
-    HIERON_TRY(const std::optional<RemovedDirection> removed, removed_direction(given, rows, model));
+    HIERON_TRY(const std::optional<RemovedDirection> removed,
+               removed_direction(given, rows, model));
     if (removed && removed->strength < 0) {
-      reasons.push_back(fmt::format(
-          "{} has a direction less than the suspect, not the other way round.",
-          given.alignment.models[model]->ref));
+      reasons.push_back(
+          fmt::format("{} has a direction less than the suspect, not the other way round.",
+                      given.alignment.models[model]->ref));
       return std::nullopt;
     }
     if (removed) {
@@ -172,16 +191,17 @@ Result<std::optional<EditFinding>> find_low_rank(const EditCase& given, const Pr
   }
   if (adapter->nats < edit_threshold::kDirectionNats) {
     reasons.push_back(fmt::format(
-        "The suspect and {} differ by matrices of rank {}{}, but the rounding does not show that the "
+        "The suspect and {} differ by matrices of rank {}{}, but the rounding does not show that "
+        "the "
         "suspect was made of that model and not the other way round ({:.0f} nats, {:.0f} needed).",
         given.alignment.models[model]->ref, adapter->rank, adapter->one_rank ? "" : " or less",
         adapter->nats, edit_threshold::kDirectionNats));
     return std::nullopt;
   }
   if (found.kind == EditKind::kLowRank) {
-    found.what = fmt::format("with an adapter of rank {}{} merged into {} tensors ({})",
-                             adapter->rank, adapter->one_rank ? "" : " or less", rows.size(),
-                             in_words(found.targets));
+    found.what =
+        fmt::format("with an adapter of rank {}{} merged into {} tensors ({})", adapter->rank,
+                    adapter->one_rank ? "" : " or less", rows.size(), in_words(found.targets));
   }
   found.reasons.push_back(fmt::format(
       "The singular values of the change fall by a factor of {:.0f} or more behind rank {} ({:.0f} "
@@ -193,7 +213,8 @@ Result<std::optional<EditFinding>> find_low_rank(const EditCase& given, const Pr
       adapter->noise, edit_threshold::kRounding));
   found.reasons.push_back(fmt::format(
       "Where the two store a weight with different precision, what is left has the size of the "
-      "suspect's rounding, not of the model's ({:.0f} nats, {:.0f} needed): the suspect is the later "
+      "suspect's rounding, not of the model's ({:.0f} nats, {:.0f} needed): the suspect is the "
+      "later "
       "one.",
       adapter->nats, edit_threshold::kDirectionNats));
   return found;

@@ -121,7 +121,8 @@ ExplainedRow compare_rounded(const Matrix& suspect, const Matrix& made, const Ro
   encode(dtype, numbers(suspect), a.data());
   encode(dtype, numbers(made), b.data());
   ExplainedRow row{.read = count};
-  for (size_t i = 0; i < count; ++i) row.equal += load_bits(dtype, a.data(), i) == load_bits(dtype, b.data(), i);
+  for (size_t i = 0; i < count; ++i)
+    row.equal += load_bits(dtype, a.data(), i) == load_bits(dtype, b.data(), i);
   return row;
 }
 

@@ -40,8 +40,7 @@ class ProfileVisitor final : public Visitor {
     if (info(s).format && info(m).format) {
       compare_values(block, s, m, part, scratch_[worker]);
     } else if (s == m) {
-      part.equal =
-          compare(block.data[0], block.data[model_], block.count, info(s).bits / 8).equal;
+      part.equal = compare(block.data[0], block.data[model_], block.count, info(s).bits / 8).equal;
       part.trip.fill(part.equal);
     }
     const std::lock_guard lock(mutex_);
@@ -67,8 +66,8 @@ class ProfileVisitor final : public Visitor {
     decode(m, block.data[model_], std::span(scratch.model));
     decode(s, block.data[0], std::span(scratch.suspect));
     encode(s, std::span<const double>(scratch.model), scratch.expected.data());
-    const Difference difference = compare(block.data[0], scratch.expected.data(), block.count,
-                                          static_cast<int>(width));
+    const Difference difference =
+        compare(block.data[0], scratch.expected.data(), block.count, static_cast<int>(width));
     part.equal = difference.equal;
     if (difference.first_difference >= 0) {
       part.first_miss = block.first + static_cast<uint64_t>(difference.first_difference);

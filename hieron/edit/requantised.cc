@@ -43,12 +43,12 @@ Result<Probe> read_probe(const EditCase& given, size_t index, size_t model) {
   const Row& row = given.alignment.rows[index];
   const TensorView &s = *row.views[0], &m = *row.views[model];
   const uint64_t columns = row_length(row.shape);
-  const uint64_t rows = std::min({row.elements / columns, kProbeRows,
-                                  std::max<uint64_t>(1, kProbeElements / columns)});
+  const uint64_t rows = std::min(
+      {row.elements / columns, kProbeRows, std::max<uint64_t>(1, kProbeElements / columns)});
   Probe probe{s.tensor->dtype, columns, {}, {}, std::vector<double>(rows * columns)};
   probe.suspect.resize(probe.values.size() * static_cast<size_t>(info(probe.dtype).bits) / 8);
-  std::vector<std::byte> raw(probe.values.size() *
-                             static_cast<size_t>(info(m.tensor->dtype).bits) / 8);
+  std::vector<std::byte> raw(probe.values.size() * static_cast<size_t>(info(m.tensor->dtype).bits) /
+                             8);
   HIERON_CHECK(read_elements(*given.alignment.models[0], *s.tensor, s.first, probe.suspect));
   HIERON_CHECK(read_elements(*given.alignment.models[model], *m.tensor, m.first, raw));
   decode(m.tensor->dtype, raw.data(), std::span(probe.values));
@@ -115,8 +115,7 @@ class GridVisitor final : public Visitor {
     const uint64_t count = (block.count - skip) / unit * unit;
     const auto width = static_cast<size_t>(info(s).bits) / 8;
     const std::byte* suspect = block.data[0] + skip * width;
-    const std::byte* model =
-        block.data[model_] + skip * static_cast<size_t>(info(m).bits) / 8;
+    const std::byte* model = block.data[model_] + skip * static_cast<size_t>(info(m).bits) / 8;
     Found part;
     if (!info(s).format || !info(m).format) {
       if (s == m) part.as_it_is = compared(s, suspect, model, block.first + skip, count);
@@ -223,8 +222,7 @@ Result<std::optional<EditFinding>> find_requantised(const EditCase& given, const
     if (on) rounded.push_back(index[i]);
   }
   if (changed < edit_threshold::kLeastChanged ||
-      static_cast<double>(missed) >
-          (1 - edit_threshold::kReplay) * static_cast<double>(changed)) {
+      static_cast<double>(missed) > (1 - edit_threshold::kReplay) * static_cast<double>(changed)) {
     return std::nullopt;
   }
   found.targets = roles_of(given, rounded);

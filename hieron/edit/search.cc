@@ -70,9 +70,10 @@ Result<std::optional<EditFinding>> find_edit(const EditCase& given,
     }
     if (!best) continue;
     if (rivals.empty()) return best;
-    reasons.push_back(fmt::format("{} and {} explain the suspect equally well by such an edit ({}).",
-                                  given.alignment.models[best->model]->ref,
-                                  given.alignment.models[rivals.front()]->ref, name(best->kind)));
+    reasons.push_back(
+        fmt::format("{} and {} explain the suspect equally well by such an edit ({}).",
+                    given.alignment.models[best->model]->ref,
+                    given.alignment.models[rivals.front()]->ref, name(best->kind)));
     return std::nullopt;
   }
   return std::nullopt;

@@ -26,8 +26,8 @@ uint64_t nonzero_rows(const Matrix& change) {
 }
 
 // Adds up the evidence. `blur`: variance of the estimated change, which widens both cells.
-void weigh_rounding(const MatrixPair& pair, const Matrix& rest, const Rounding& s, const Rounding& m,
-                    double freedom, ChangeSpectrum& found) {
+void weigh_rounding(const MatrixPair& pair, const Matrix& rest, const Rounding& s,
+                    const Rounding& m, double freedom, ChangeSpectrum& found) {
   constexpr double kMostNats = 5;  // an element that fits neither says nothing
   double ulps = 0;
   for (Eigen::Index i = 0; i < rest.size(); ++i) {

@@ -8,9 +8,9 @@
 namespace hieron {
 
 struct ChangeSpectrum {
-  uint64_t side = 0;    // the shorter side of what was looked at
-  uint64_t rank = 0;    // 0: the singular values have no gap
-  double gap = 0;       // σ_rank / σ_rank+1
+  uint64_t side = 0;               // the shorter side of what was looked at
+  uint64_t rank = 0;               // 0: the singular values have no gap
+  double gap = 0;                  // σ_rank / σ_rank+1
   uint64_t rows = 0, columns = 0;  // that differ somewhere
   // What the change of that rank leaves, and what rounding the suspect once would leave.
   double left = 0, rounding = 0;

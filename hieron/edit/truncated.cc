@@ -45,8 +45,8 @@ Truncation truncation(const MatrixPair& pair, DType dtype) {
   while (rank < kept.size() && kept[rank] > energy[rank] / 2) ++rank;
   if (rank == 0 || rank == kept.size()) return found;
   const Eigen::MatrixXd basis = vectors.leftCols(rank);
-  const Matrix made = upright ? Matrix((m * basis) * basis.transpose())
-                              : Matrix(basis * (basis.transpose() * m));
+  const Matrix made =
+      upright ? Matrix((m * basis) * basis.transpose()) : Matrix(basis * (basis.transpose() * m));
   const Rounding rounding(dtype, pair.suspect);
   double left = 0, ulps = 0;
   for (Eigen::Index i = 0; i < made.size(); ++i) {
@@ -63,8 +63,7 @@ Truncation truncation(const MatrixPair& pair, DType dtype) {
 
 Result<Truncation> truncation_of(const EditCase& given, size_t row, size_t model) {
   const Row& about = given.alignment.rows[row];
-  HIERON_TRY(const MatrixPair pair,
-             read_some(given, row, model, about.shape[0], about.shape[1]));
+  HIERON_TRY(const MatrixPair pair, read_some(given, row, model, about.shape[0], about.shape[1]));
   return truncation(pair, about.views[0]->tensor->dtype);
 }
 
@@ -115,13 +114,15 @@ Result<std::optional<EditFinding>> find_truncated(const EditCase& given, const P
   }
   if (one_rank) edit.rank = found[0].rank;
   edit.strength = static_cast<double>(kept) / static_cast<double>(of);
-  edit.predicted = edit.read() > 0 && static_cast<double>(edit.equal()) >=
-                                          edit_threshold::kReplay * static_cast<double>(edit.read());
-  edit.what = fmt::format(
-      "with {} of the {} singular values of {} matrices kept and the smallest dropped",
-      with_commas(kept), with_commas(of), rows.size());
+  edit.predicted =
+      edit.read() > 0 && static_cast<double>(edit.equal()) >=
+                             edit_threshold::kReplay * static_cast<double>(edit.read());
+  edit.what =
+      fmt::format("with {} of the {} singular values of {} matrices kept and the smallest dropped",
+                  with_commas(kept), with_commas(of), rows.size());
   edit.reasons.push_back(fmt::format(
-      "Each changed matrix is the model's, projected on the first of its own singular vectors; what "
+      "Each changed matrix is the model's, projected on the first of its own singular vectors; "
+      "what "
       "is left is {:.2f} times the rounding of the suspect's format at most (limit {:.1f}).",
       noise, edit_threshold::kRounding));
   return edit;

@@ -1,5 +1,5 @@
-// Hidden units in another order: rows of gate and up, columns of down, all moved alike. The function
-// is the same; so are the bytes, once the model is put into the suspect's order.
+// Hidden units in another order: rows of gate and up, columns of down, all moved alike. The
+// function is the same; so are the bytes, once the model is put into the suspect's order.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -204,8 +204,7 @@ Result<ExplainedRow> compare_in_order(const EditCase& given, const Part& part, s
         line = block.data();
       }
       for (uint64_t c = 0; c < columns; ++c) {
-        const uint64_t source =
-            part.axis == Axis::kRows ? c : c / units * units + from[c % units];
+        const uint64_t source = part.axis == Axis::kRows ? c : c / units * units + from[c % units];
         const bool same = std::memcmp(suspect.data() + (r * columns + c) * width,
                                       line + source * width, width) == 0;
         ++total.read;
@@ -229,9 +228,8 @@ Result<std::optional<EditFinding>> find_units_permuted(const EditCase& given, co
   size_t reordered = 0;
   std::vector<size_t> rows;
   for (const FeedForward& block : blocks) {
-    if (std::ranges::none_of(block.parts, [&](const Part& part) {
-          return quick.rows[part.row].changed();
-        })) {
+    if (std::ranges::none_of(block.parts,
+                             [&](const Part& part) { return quick.rows[part.row].changed(); })) {
       continue;
     }
     if (block.parts.size() < 2) return std::nullopt;  // the order would be fitted, and nothing said
@@ -250,9 +248,9 @@ Result<std::optional<EditFinding>> find_units_permuted(const EditCase& given, co
   if (displaced == 0) return std::nullopt;
   HIERON_TRY(const Profile all, profile(given, model, given.whole));
   for (size_t i = 0; i < all.rows.size(); ++i) {
-    found.rows.push_back(moved[i] ? *moved[i]
-                                  : ExplainedRow{all.rows[i].read, all.rows[i].equal,
-                                                 all.rows[i].first_miss});
+    found.rows.push_back(
+        moved[i] ? *moved[i]
+                 : ExplainedRow{all.rows[i].read, all.rows[i].equal, all.rows[i].first_miss});
   }
   if (static_cast<double>(found.equal()) <
       edit_threshold::kReplay * static_cast<double>(found.read())) {
