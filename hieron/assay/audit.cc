@@ -256,12 +256,15 @@ class Auditor {
     if (exchanged) return {};
     HIERON_TRY(const bool stacked, try_stack());
     if (stacked) return {};
+    // What one model alone predicts needs no second one.
+    HIERON_TRY(const bool predicted, try_edit(EditSearch::kPredicted));
+    if (predicted) return {};
     fit_pairs();
     HIERON_TRY(const bool merged, try_merge());
     if (merged && result_.verdict.kind == VerdictKind::kExactMerge) return {};
     HIERON_TRY(const bool recovered, try_blind(merged));
     if (recovered || merged) return {};
-    HIERON_TRY(const bool edited, try_edit());
+    HIERON_TRY(const bool edited, try_edit(EditSearch::kEstimated));
     if (edited) return {};
     return decide_kinship();
   }
@@ -824,13 +827,13 @@ class Auditor {
 
   // --- one model, edited ---
 
-  Result<bool> try_edit() {
+  Result<bool> try_edit(EditSearch search) {
     HIERON_TRY(const EditDecision decision,
                decide_edit({alignment_, roles_,
                             fit_selection(options_.seed, alignment_, options_.sample_bytes),
                             selection(), options_.walk},
-                           cast_.references(), cast_.controls));
-    merge_reasons_.insert(merge_reasons_.end(), decision.reasons.begin(), decision.reasons.end());
+                           cast_.references(), cast_.controls, search));
+    edit_reasons_.insert(edit_reasons_.end(), decision.reasons.begin(), decision.reasons.end());
     if (!decision.finding) return false;
     result_.depth.reset();
     result_.direction.reset();
@@ -886,6 +889,7 @@ class Auditor {
     }
     Verdict& verdict = result_.verdict;
     verdict.reasons = merge_reasons_;
+    verdict.reasons.insert(verdict.reasons.end(), edit_reasons_.begin(), edit_reasons_.end());
     const bool sees = can_see_kinship();
     if (kin) {
       const Kinship& match = *std::ranges::find(result_.kinship, ref(*kin), &Kinship::with);
@@ -1190,7 +1194,7 @@ class Auditor {
   size_t pairs_tried_ = 0;
   std::optional<DirectionCheck> direction_;
   Proof proof_;
-  std::vector<std::string> merge_reasons_;
+  std::vector<std::string> merge_reasons_, edit_reasons_;
   bool self_checks_collapsed_ = true;
 };
 

@@ -31,11 +31,11 @@ std::string share_in_words(const EditFinding& finding) {
 }  // namespace
 
 Result<EditDecision> decide_edit(const EditCase& given, const std::vector<size_t>& models,
-                                 const std::vector<size_t>& controls) {
+                                 const std::vector<size_t>& controls, EditSearch search) {
   EditDecision decision;
   std::vector<size_t> all = models;
   all.insert(all.end(), controls.begin(), controls.end());
-  HIERON_TRY(std::optional<EditFinding> finding, find_edit(given, all, decision.reasons));
+  HIERON_TRY(std::optional<EditFinding> finding, find_edit(given, all, search, decision.reasons));
   if (!finding) return decision;
   const std::string& ref = given.alignment.models[finding->model]->ref;
   if (std::ranges::find(controls, finding->model) != controls.end()) {

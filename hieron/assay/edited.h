@@ -18,7 +18,7 @@ struct EditDecision {
 // Controls are looked at as if they had been edited: if one explains the suspect as well as a model
 // offered does, the edit proves nothing.
 Result<EditDecision> decide_edit(const EditCase& given, const std::vector<size_t>& models,
-                                 const std::vector<size_t>& controls);
+                                 const std::vector<size_t>& controls, EditSearch search);
 
 Verdict edit_verdict(const EditFinding& finding, const Alignment& alignment);
 Edit edit_figures(const EditFinding& finding, const Alignment& alignment);

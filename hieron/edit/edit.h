@@ -61,17 +61,24 @@ struct EditFinding {
   uint64_t equal() const;
 };
 
+// Edits that predict every bit from the model alone, at the cost of a pass; and those that take
+// linear algebra.
+enum class EditSearch : uint8_t { kPredicted, kEstimated };
+
 // The edit of one of `models` that explains the suspect, if there is one and no other model is
 // explained as well by an edit of that kind. `reasons` gets what speaks against one that was seen.
 // Memory: about walk.memory, and the matrices of one tensor (kMostElements in matrices.h).
 Result<std::optional<EditFinding>> find_edit(const EditCase& given,
-                                             const std::vector<size_t>& models,
+                                             const std::vector<size_t>& models, EditSearch search,
                                              std::vector<std::string>& reasons);
 
 // Thresholds of this folder, with their reasons.
 namespace edit_threshold {
 // A replay that is a function of the model alone: all but stray elements.
 inline constexpr double kReplay = 0.999;
+// The same for a trip through a coarse format, in which a near relative of the model may look like
+// it; and for weights that were kept, or moved, as they are.
+inline constexpr double kTrip = 0.99999, kKept = 0.9999;
 // Of elements that differ from the model: fewer say nothing.
 inline constexpr uint64_t kLeastChanged = 100;
 // Changes from zero to kept and back, per element of the fewer: two or so where single weights were

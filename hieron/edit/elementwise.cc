@@ -17,14 +17,14 @@ double ratio(uint64_t part, uint64_t whole) {
 bool explains_trip(const RowProfile& total, size_t trip) {
   const uint64_t changed = total.read - total.equal, missed = total.read - total.trip[trip];
   return changed >= edit_threshold::kLeastChanged &&
-         ratio(missed, changed) <= 1 - edit_threshold::kReplay;
+         ratio(missed, changed) <= 1 - edit_threshold::kTrip;
 }
 
 bool explains_pruning(const RowProfile& total) {
   const uint64_t missed = total.kept - total.kept_equal;
   return total.zeroed >= edit_threshold::kLeastChanged &&
          total.kept >= edit_threshold::kLeastChanged &&
-         ratio(total.kept_equal, total.kept) >= edit_threshold::kReplay &&
+         ratio(total.kept_equal, total.kept) >= edit_threshold::kKept &&
          ratio(missed, total.zeroed) <= 1 - edit_threshold::kReplay;
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <span>
 #include <utility>
 
 #include "hieron/edit/kinds.h"
@@ -19,9 +20,15 @@ constexpr std::array<std::pair<EditKind, std::string_view>, 7> kNames{{
     {EditKind::kUnitsPermuted, "other"},
 }};
 
-// Cheap ones first.
-constexpr std::array<EditTest, 6> kTests{find_dtype_trip, find_pruned,    find_requantised,
-                                         find_low_rank,   find_truncated, find_units_permuted};
+// The first kind that fits some model ends the search: cheap ones and special ones first.
+constexpr std::array<EditTest, 4> kPredicted{find_dtype_trip, find_pruned, find_requantised,
+                                             find_units_permuted};
+constexpr std::array<EditTest, 2> kEstimated{find_truncated, find_low_rank};
+
+std::span<const EditTest> tests(EditSearch search) {
+  return search == EditSearch::kPredicted ? std::span<const EditTest>(kPredicted)
+                                          : std::span<const EditTest>(kEstimated);
+}
 
 double share(const EditFinding& found) {
   return found.read() ? static_cast<double>(found.equal()) / static_cast<double>(found.read()) : 0;
@@ -49,14 +56,14 @@ uint64_t EditFinding::equal() const {
 }
 
 Result<std::optional<EditFinding>> find_edit(const EditCase& given,
-                                             const std::vector<size_t>& models,
+                                             const std::vector<size_t>& models, EditSearch search,
                                              std::vector<std::string>& reasons) {
   std::vector<Profile> profiles;
   for (const size_t model : models) {
     HIERON_TRY(Profile one, profile(given, model, given.quick));
     if (one.total.read > one.total.equal) profiles.push_back(std::move(one));
   }
-  for (const EditTest& test : kTests) {
+  for (const EditTest& test : tests(search)) {
     std::optional<EditFinding> best;
     std::vector<size_t> rivals;
     for (const Profile& one : profiles) {

@@ -7,6 +7,7 @@
 #include <map>
 #include <numeric>
 #include <string>
+#include <tuple>
 #include <unordered_map>
 
 #include "hieron/core/text.h"
@@ -77,7 +78,10 @@ std::vector<FeedForward> feed_forward_blocks(const EditCase& given, size_t model
   }
   std::vector<FeedForward> all;
   for (auto& [name, block] : blocks) {
-    std::ranges::stable_sort(block.parts, {}, &Part::axis);  // rows are the cheaper key
+    // Rows of matrices first: the cheapest key that tells units apart.
+    std::ranges::sort(block.parts, {}, [&](const Part& part) {
+      return std::tuple(part.axis, rows[part.row].shape.size() == 1, part.row);
+    });
     all.push_back(std::move(block));
   }
   return all;
@@ -253,7 +257,7 @@ Result<std::optional<EditFinding>> find_units_permuted(const EditCase& given, co
                  : ExplainedRow{all.rows[i].read, all.rows[i].equal, all.rows[i].first_miss});
   }
   if (static_cast<double>(found.equal()) <
-      edit_threshold::kReplay * static_cast<double>(found.read())) {
+      edit_threshold::kKept * static_cast<double>(found.read())) {
     return std::nullopt;
   }
   found.targets = roles_of(given, rows);
