@@ -148,6 +148,27 @@ class Audit(unittest.TestCase):
         alone = self.pool("alone.txt", [self.suspect])
         self.refused(hieron("audit", self.suspect, "--pool", alone), 3, "only the suspect is there")
 
+    def test_a_pruned_model_is_an_edit_of_that_model(self):
+        made = {}
+        for name, (dtype, shape, raw) in tensors_of(PARENT / "model.safetensors").items():
+            numbers = list(struct.unpack(f"<{len(raw) // 2}H", raw)) if dtype == "BF16" else []
+            if len(shape) == 2 and numbers:  # bf16 without its sign is ordered like its size
+                limit = sorted(n & 0x7FFF for n in numbers)[len(numbers) * 3 // 10]
+                raw = struct.pack(f"<{len(numbers)}H", *(n if n & 0x7FFF >= limit else 0 for n in numbers))
+            made[name] = dtype, shape, raw
+        suspect = safetensors(self.folder / "pruned" / "model.safetensors", made).parent
+        done, report = self.audit(suspect, "--expect", "edit")
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertIn("set to zero", done.stdout)
+        self.assertEqual(report["verdict"]["of"], [str(PARENT)])
+        self.assertEqual(report["edit"]["kind"], "pruned")
+        self.assertAlmostEqual(report["edit"]["strength"], 0.3, delta=0.02)
+        self.assertEqual(report["replay"]["equal"], report["replay"]["elements"])
+        check = subprocess.run(["/usr/bin/python3", Path(__file__).with_name("validate_json.py"),
+                                SCHEMAS / "audit.schema.json", self.folder / "report.json"],
+                               capture_output=True, text=True)
+        self.assertEqual(check.returncode, 0, check.stdout + check.stderr)
+
     def test_an_expectation_that_is_not_met_is_status_1(self):
         done, _ = self.audit(self.suspect, "--expect", "copy,fine-tune")
         self.assertEqual(done.returncode, 1)

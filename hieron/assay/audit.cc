@@ -13,6 +13,7 @@
 #include <set>
 
 #include "hieron/assay/blind.h"
+#include "hieron/assay/edited.h"
 #include "hieron/assay/evidence/after_merge.h"
 #include "hieron/assay/evidence/copies.h"
 #include "hieron/assay/evidence/guards.h"
@@ -135,6 +136,8 @@ bool settled(const AuditResult& result) {
     case VerdictKind::kReformattedCopy:
     case VerdictKind::kExactMerge:
     case VerdictKind::kLayerStack:
+    case VerdictKind::kEdit:
+    case VerdictKind::kObfuscatedCopy:
       return true;
     default:
       return false;
@@ -283,11 +286,16 @@ class Auditor {
     if (exchanged) return {};
     HIERON_TRY(const bool stacked, try_stack());
     if (stacked) return {};
+    // What one model alone predicts needs no second one.
+    HIERON_TRY(const bool predicted, try_edit(EditSearch::kPredicted));
+    if (predicted) return {};
     fit_pairs();
     HIERON_TRY(const bool merged, try_merge());
     if (merged && result_.verdict.kind == VerdictKind::kExactMerge) return {};
     HIERON_TRY(const bool recovered, try_blind());
     if (recovered || merged) return {};
+    HIERON_TRY(const bool edited, try_edit(EditSearch::kEstimated));
+    if (edited) return {};
     return decide_kinship();
   }
 
@@ -785,6 +793,9 @@ class Auditor {
     verdict.kind = *decision.kind;
     for (const RecipeModel& model : finding.recipe.models) verdict.of.push_back(model.ref);
     verdict.reasons = decision.reasons;
+    if (verdict.kind == VerdictKind::kEdit) {
+      result_.edit = Edit{verdict.of.front(), "other", std::nullopt, {}, std::nullopt};
+    }
     write_blind_sentence(finding);
     return true;
   }
@@ -901,6 +912,48 @@ class Auditor {
     return std::max(1.0, read);
   }
 
+  // --- one model, edited ---
+
+  Result<bool> try_edit(EditSearch search) {
+    HIERON_TRY(const EditDecision decision,
+               decide_edit({alignment_, roles_,
+                            fit_selection(options_.seed, alignment_, options_.sample_bytes),
+                            selection(), options_.walk},
+                           cast_.references(), cast_.controls, search));
+    edit_reasons_.insert(edit_reasons_.end(), decision.reasons.begin(), decision.reasons.end());
+    if (!decision.finding) return false;
+    drop_ends();
+    result_.verdict = edit_verdict(*decision.finding, alignment_);
+    result_.edit = edit_figures(*decision.finding, alignment_);
+    take_edit(*decision.finding);
+    return true;
+  }
+
+  void take_edit(const EditFinding& finding) {
+    Replay replay;
+    proof_.rows.assign(alignment_.rows.size(), {});
+    for (size_t i = 0; i < finding.rows.size(); ++i) {
+      const ExplainedRow& row = finding.rows[i];
+      if (row.read == 0) continue;
+      RowProof& proof = proof_.rows[i];
+      proof.read = row.read;
+      proof.equal = row.equal;
+      proof.changed = finding.predicted ? row.read - row.equal : 0;
+      proof.first_miss = row.first_miss;
+      replay.elements += row.read;
+      replay.equal += row.equal;
+      ++replay.tensors;
+      replay.tensors_equal += row.equal == row.read;
+      if (!replay.first_difference && row.first_miss != ~uint64_t{0}) {
+        replay.first_difference = place(alignment_.rows[i], row.first_miss);
+      }
+      note_read(i, 0, row.read);
+      note_read(i, finding.model, row.read);
+    }
+    replay.share = replay.share_informative = ratio(replay.equal, replay.elements);
+    result_.replay = replay;
+  }
+
   // --- kinship, where no blend explains the suspect ---
 
   Status decide_kinship() {
@@ -920,6 +973,7 @@ class Auditor {
     }
     Verdict& verdict = result_.verdict;
     verdict.reasons = merge_reasons_;
+    verdict.reasons.insert(verdict.reasons.end(), edit_reasons_.begin(), edit_reasons_.end());
     const bool sees = can_see_kinship();
     if (kin) {
       const Kinship& match = *std::ranges::find(result_.kinship, ref(*kin), &Kinship::with);
@@ -950,8 +1004,8 @@ class Auditor {
           "do.",
           with_commas(units)));
       verdict.falsifiers.push_back(
-          "A permutation of hidden units that maps it onto one of the offered models (not searched "
-          "yet).");
+          "A rotation or another order of its units that maps it onto one of the offered models "
+          "(of these only the order of whole feed-forward units, bit for bit, was searched).");
     } else {
       verdict.kind = VerdictKind::kUndetermined;
       verdict.sentence = fmt::format(
@@ -1225,7 +1279,7 @@ class Auditor {
   size_t pairs_tried_ = 0;
   std::optional<DirectionCheck> direction_;
   Proof proof_;
-  std::vector<std::string> merge_reasons_;
+  std::vector<std::string> merge_reasons_, edit_reasons_;
   bool self_checks_collapsed_ = true;
 };
 

@@ -1,5 +1,5 @@
 // Masked merges whose seed was not found: no replay, but the masks show whose changes were kept and
-// how many of them. docs/recovery.md §5.
+// how many of them. docs/recovery.md §8.
 #pragma once
 
 #include <optional>

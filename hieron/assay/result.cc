@@ -3,6 +3,8 @@
 #include <array>
 #include <utility>
 
+#include "hieron/edit/edit.h"
+
 namespace hieron {
 namespace {
 
@@ -20,11 +22,33 @@ constexpr std::array<std::pair<VerdictKind, std::string_view>, 10> kKinds{{
 }};
 
 constexpr std::array kThresholds{
-    threshold::kCopyEqual,    threshold::kCopyRole,     threshold::kReplayShare,
-    threshold::kExactDepth,   threshold::kAligned,      threshold::kInformative,
-    threshold::kControlDepth, threshold::kChangedDepth, threshold::kChangedRatio,
-    threshold::kPeakDistance, threshold::kPowerDepth,   threshold::kKinP,
+    threshold::kCopyEqual,
+    threshold::kCopyRole,
+    threshold::kReplayShare,
+    threshold::kExactDepth,
+    threshold::kAligned,
+    threshold::kInformative,
+    threshold::kControlDepth,
+    threshold::kChangedDepth,
+    threshold::kChangedRatio,
+    threshold::kPeakDistance,
+    threshold::kPowerDepth,
+    threshold::kKinP,
     threshold::kStrangerP,
+    Threshold{"edit.replay", edit_threshold::kReplay,
+              "share of what an edit changed that doing it again must reproduce"},
+    Threshold{"edit.gap", edit_threshold::kGap,
+              "fall of the singular values behind the rank of an adapter; measured 22 and more"},
+    Threshold{"edit.rounding", edit_threshold::kRounding,
+              "mean square of what an estimated edit leaves, in rounding errors: 1 for the model "
+              "edited, 2 for another child of its origin"},
+    Threshold{"edit.direction", edit_threshold::kDirectionNats,
+              "nats by which the size of that rest must say which of the two is the later one"},
+    Threshold{"edit.vector", edit_threshold::kSameDirection,
+              "|cosine| of the vectors that two tensors lost"},
+    Threshold{"edit.scattered", edit_threshold::kScattered,
+              "borders between zeros and others, per element: whole rows of zeros have no "
+              "direction"},
 };
 
 }  // namespace

@@ -133,6 +133,15 @@ struct ChangedPlace {
   double rate;
 };
 
+// What was done to a single model.
+struct Edit {
+  std::string of;    // ref
+  std::string kind;  // "low-rank" …
+  std::optional<uint64_t> rank;
+  std::vector<Role> targets;  // whose tensors it changed
+  std::optional<double> strength;
+};
+
 struct AfterMerge {
   uint64_t checked = 0, changed = 0;
   double upper_rate_95 = 0, mean_update_ulp_95 = 0;
@@ -199,6 +208,7 @@ struct AuditResult {
   std::optional<Replay> replay;
   std::optional<DepthFigures> depth;
   std::optional<Direction> direction;
+  std::optional<Edit> edit;
   std::optional<AfterMerge> after_merge;
   std::vector<Kinship> kinship;
   std::vector<TensorFigures> tensors;

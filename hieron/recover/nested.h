@@ -1,4 +1,4 @@
-// A merge of which one input is itself a merge that nobody published. docs/recovery.md §7.
+// A merge of which one input is itself a merge that nobody published. docs/recovery.md §10.
 //
 // What the other input leaves of the suspect, s − w·t, is nearly (1 − w) times the inner merge: it
 // takes the suspect's place, and whatever the methods make of it is merged with t and compared with

@@ -1,5 +1,5 @@
 // Shares of masks put right by replay: an estimate of a density is off by a hundredth where many
-// changes are equal in size or lose every vote. docs/recovery.md §4.
+// changes are equal in size or lose every vote. docs/recovery.md §8.
 #pragma once
 
 #include "hieron/recover/trial.h"

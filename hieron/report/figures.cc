@@ -4,8 +4,10 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "hieron/core/text.h"
 
@@ -55,6 +57,34 @@ Statement replay_finding(const Replay& replay, const std::optional<FoundRecipe>&
                         printable(first->file), with_commas(first->offset));
   }
   return {"Replay", text};
+}
+
+// The kinds that are names of what was done: "low-rank" alone says little.
+std::string_view edit_in_words(std::string_view kind) {
+  static constexpr std::array<std::pair<std::string_view, std::string_view>, 7> kWords{{
+      {"low-rank", "an adapter merged in"},
+      {"direction-removed", "a direction taken out"},
+      {"pruned", "weights set to zero"},
+      {"requantised", "rounded to integers and back"},
+      {"dtype-trip", "through a narrower number format and back"},
+      {"truncated", "small singular values dropped"},
+      {"other", "changed without another model"},
+  }};
+  for (const auto& [known, words] : kWords) {
+    if (known == kind) return words;
+  }
+  return kind;
+}
+
+Statement edit_finding(const Edit& edit) {
+  std::string text = fmt::format("{}: {} ({})", printable(edit.of), edit_in_words(edit.kind),
+                                 printable(edit.kind));
+  if (edit.rank) text += fmt::format(", rank {}", with_commas(*edit.rank));
+  if (edit.strength) text += fmt::format(", strength {:.4f}", *edit.strength);
+  std::vector<std::string_view> targets;
+  for (const Role role : edit.targets) targets.push_back(name(role));
+  if (!targets.empty()) text += fmt::format(", in {}", fmt::join(targets, ", "));
+  return {"Edit", text + '.'};
 }
 
 Statement evidence_finding(const DepthFigures& depth) {
@@ -219,6 +249,7 @@ std::vector<FigureRow> figure_rows(const AuditResult& result) {
 
 std::vector<Statement> findings(const AuditResult& result) {
   std::vector<Statement> out;
+  if (result.edit) out.push_back(edit_finding(*result.edit));
   if (result.replay) out.push_back(replay_finding(*result.replay, result.recipe));
   if (result.depth) out.push_back(evidence_finding(*result.depth));
   if (result.direction) out.push_back(direction_finding(*result.direction));

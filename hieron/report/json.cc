@@ -142,6 +142,14 @@ Json direction_json(const Direction& direction) {
   return {{"passed", direction.passed}, {"others", list(direction.others, control_json)}};
 }
 
+Json edit_json(const Edit& edit) {
+  return {{"of", edit.of},
+          {"kind", edit.kind},
+          {"rank", edit.rank ? Json(*edit.rank) : Json(nullptr)},
+          {"targets", list(edit.targets, [](Role role) { return Json(name(role)); })},
+          {"strength", number(edit.strength)}};
+}
+
 // A layer's name is its number; as such it is written.
 Json place_name(const ChangedPlace& place) {
   int64_t layer = 0;
@@ -253,7 +261,7 @@ std::string audit_json(const AuditResult& result) {
   out.field("replay", object_or_null(result.replay, replay_json));
   out.field("depth", object_or_null(result.depth, depth_json));
   out.field("direction", object_or_null(result.direction, direction_json));
-  out.field("edit", nullptr);
+  out.field("edit", object_or_null(result.edit, edit_json));
   out.field("after_merge", object_or_null(result.after_merge, after_merge_json));
   out.items("kinship", result.kinship, [](const Kinship& kin) {
     return Json{{"with", kin.with},

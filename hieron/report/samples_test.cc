@@ -246,6 +246,31 @@ AuditResult fine_tune() {
   return r;
 }
 
+AuditResult edit() {
+  AuditResult r = fine_tune();
+  r.suspect = model("models/uncensored");
+  r.verdict = {VerdictKind::kEdit,
+               {"models/hacker_news"},
+               "models/uncensored is models/hacker_news with one direction taken out of 2 tensors "
+               "(attention.o, mlp.down), 1.000 of it.",
+               {"The changes of both tensors have one vector in common."},
+               {"A tensor whose change has another form."}};
+  r.depth.reset(), r.unexplained.reset();
+  r.edit = Edit{.of = "models/hacker_news",
+                .kind = "direction-removed",
+                .rank = std::nullopt,
+                .targets = {Role::kAttentionO, Role::kMlpDown},
+                .strength = 1.0};
+  r.replay = Replay{.elements = 10'000,
+                    .equal = 9'930,
+                    .share = 0.993,
+                    .share_informative = 0.993,
+                    .tensors = 10,
+                    .tensors_equal = 8,
+                    .first_difference = std::nullopt};
+  return r;
+}
+
 AuditResult undetermined() {
   AuditResult r;
   r.suspect.ref = "empty.safetensors";
@@ -328,11 +353,9 @@ AuditResult large(int layers, int experts) {
 }
 
 std::vector<std::pair<std::string, AuditResult>> all() {
-  return {{"exact-merge", exact_merge()},
-          {"merge-with-changes", merge_with_changes()},
-          {"fine-tune", fine_tune()},
-          {"undetermined", undetermined()},
-          {"hostile", hostile()}};
+  return {{"exact-merge", exact_merge()},   {"merge-with-changes", merge_with_changes()},
+          {"fine-tune", fine_tune()},       {"edit", edit()},
+          {"undetermined", undetermined()}, {"hostile", hostile()}};
 }
 
 }  // namespace hieron::samples

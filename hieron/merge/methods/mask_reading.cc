@@ -10,7 +10,7 @@
 namespace hieron {
 namespace {
 
-constexpr double kExplained = 0.95;  // true 0.97 to 1, wrong 0.55 to 0.66 (docs/recovery.md §4.3)
+constexpr double kExplained = 0.95;  // true 0.97 to 1, wrong 0.55 to 0.66 (docs/recovery.md §8)
 constexpr double kOverChance = 0.2;  // of what is left to explain
 constexpr uint64_t kLeastTelling = 300;
 constexpr double kLeastDropped = 0.003;  // of the labels: fewer are wrong ones

@@ -1,5 +1,5 @@
 // Which masks a suspect's states show (state_table.h): of which family, how dense, drawn from which
-// seed. docs/recovery.md §4 and §5.
+// seed. docs/recovery.md §8.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// The seed behind random masks, from the bits that are seen of them. docs/recovery.md §5.
+// The seed behind random masks, from the bits that are seen of them. docs/recovery.md §8.
 #pragma once
 
 #include <cstdint>

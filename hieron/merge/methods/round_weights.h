@@ -17,7 +17,7 @@ struct RoundWeights {
 };
 
 // How far a written weight may lie from the fitted one: arithmetic that rounds every operation
-// rounds the weights too (docs/recovery.md §0.5).
+// rounds the weights too (docs/recovery.md §2).
 double weight_tolerance(FitClass fit_class);
 // The same for ratios, of which there are many more to choose from.
 double ratio_tolerance(FitClass fit_class);

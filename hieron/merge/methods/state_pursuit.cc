@@ -12,7 +12,7 @@ constexpr double kTelling = 16;      // cells that a change must be wide to tell
 constexpr double kLeastTelling = 4;  // where few are that wide
 constexpr size_t kEnoughTelling = 500;
 
-// docs/recovery.md §4.2: true parents .17 to .99, shuffled ones .004 to .02.
+// docs/recovery.md §8: true parents .17 to .99, shuffled ones .004 to .02.
 constexpr double kTimesNull = 2.5, kOverNull = 0.02;
 constexpr double kLeastGain = 0.004;  // of all elements, for a parent to stay
 constexpr double kSameFactor = 0.3;   // a parent's factors differ by less from tensor to tensor

@@ -1,5 +1,5 @@
 // Which candidates' changes a masked merge is made of, and by what factors: matching pursuit over
-// samples of a few tensors. docs/recovery.md §4.
+// samples of a few tensors. docs/recovery.md §8.
 //
 // A parent shows as a peak: one factor a with y = v + a·d on many elements, v what is known of the
 // other parents. What it explains is taken away before the next is looked for, since changes of

@@ -1,5 +1,5 @@
 // What masks leave of a merge: every element of the suspect is the base plus one of a few
-// combinations of the parents' changes, its state (states.h). docs/recovery.md §4.
+// combinations of the parents' changes, its state (states.h). docs/recovery.md §8.
 //
 // No method is guessed: the parents and their factors come from matching pursuit, the mixing and
 // the election from what explains more. Then each element says of each parent whether its change

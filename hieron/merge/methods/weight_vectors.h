@@ -3,7 +3,7 @@
 //
 // A recipe has few different vectors of weights. What the fit knows of each to six digits, or to
 // two where every step was rounded, is put down to decimals that somebody could have written, and
-// those are taken that reproduce most elements. docs/recovery.md §2.
+// those are taken that reproduce most elements. docs/recovery.md §9.
 #pragma once
 
 #include <vector>
