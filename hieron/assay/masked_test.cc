@@ -101,8 +101,10 @@ TEST(AuditExperts, AreMergedAsTheSuspectHasThem) {
 TEST(AuditDirection, IsThatOfTheDigits) {
   const auto suspect =
       made(fmt::format("merge_method: task_arithmetic\nbase_model: {0}/base\nmodels:\n"
-                       "  - model: {0}/code\n    parameters: {{weight: [0.5, 0.8]}}\n"
-                       "  - model: {0}/news\n    parameters: {{weight: [0.1, 0.7, 0.4]}}\n"
+                       "  - model: {0}/code\n    parameters: {{weight: [{{filter: self_attn, "
+                       "value: 0.5}}, {{value: 0.8}}]}}\n"
+                       "  - model: {0}/news\n    parameters: {{weight: [{{filter: mlp, value: "
+                       "0.15}}, {{value: 0.7}}]}}\n"
                        "dtype: float32\n",
                        moe().folder));
   const AuditResult result = audited(suspect, {"code", "news"}, {moe()["scripture"]});

@@ -160,6 +160,7 @@ Recovery recover_recipe(const Candidates& given, const Evidence& evidence,
     }
     if (hypotheses.empty()) continue;
     recovery.tried += hypotheses.size();
+    std::ranges::stable_sort(hypotheses, {}, &Hypothesis::complexity);
     std::vector<Tried> tried = trial.best_of(hypotheses);
     if (tried.empty()) continue;
     double share = tried.front().score.share();

@@ -134,16 +134,18 @@ class Linear final : public Method {
       Hypothesis hypothesis{.method = describe().name, .inputs = {}};
       for (const size_t model : models) hypothesis.inputs.push_back({model, {{"weight", 0.0}}});
       hypothesis.parameters = {{"normalize", normalize ? 1.0 : 0.0}};
-      hypothesis.complexity = kVaries + (normalize ? 0 : 1);
+      hypothesis.complexity = kVaries + (normalize ? 2 : 1);
       add_weight_vectors(seen, hypothesis, written, Arithmetic::kBf16Products, found);
     }
   }
   static constexpr int kVaries = 60;
+  static constexpr uint64_t kSaysEnough = 1000;  // informative elements of a tensor
 
   static bool sums_to_one(const Evidence& seen, std::span<const size_t> models) {
     const double off = weight_tolerance(seen.fit_class) * static_cast<double>(models.size());
     return std::ranges::all_of(seen.fits, [&](const TensorFit& fit) {
       double sum = 0;
+      if (fit.fit.informative < kSaysEnough) return true;
       for (const size_t m : models) sum += fitted_weight(seen, fit.fit, m);
       return std::abs(sum - 1) <= off;
     });

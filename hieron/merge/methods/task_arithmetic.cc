@@ -97,7 +97,7 @@ class TaskArithmetic final : public Method {
       } else {
         Hypothesis hypothesis{.method = describe().name, .inputs = {}, .base = base};
         for (const size_t model : models) hypothesis.inputs.push_back({model, {{"weight", 0.0}}});
-        hypothesis.complexity = kVaries;
+        hypothesis.complexity = kVaries + (base_counts(seen, models) ? 0 : 4);
         add_weight_vectors(seen, hypothesis, WrittenWeights::kAsTheyAre, Arithmetic::kBf16Delta,
                            found);
       }
@@ -107,8 +107,15 @@ class TaskArithmetic final : public Method {
 
  private:
   static constexpr size_t kMostModels = 8;
-  static constexpr int kVaries = 61;
+  static constexpr int kVaries = 60;
   static constexpr size_t kMostWeights = 12;
+
+  // Has the base a share of its own?
+  static bool base_counts(const Evidence& seen, std::span<const size_t> models) {
+    double sum = 0;
+    for (const size_t m : models) sum += fitted_weight(seen, seen.pooled, m);
+    return std::abs(sum - 1) > 0.01;
+  }
 
   void add_constant(const Evidence& seen, size_t base, const std::vector<size_t>& models,
                     double tolerance, std::vector<Hypothesis>& found) const {
