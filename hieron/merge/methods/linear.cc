@@ -139,16 +139,19 @@ class Linear final : public Method {
     }
   }
   static constexpr int kVaries = 60;
-  static constexpr uint64_t kSaysEnough = 1000;  // informative elements of a tensor
 
+  // In nearly all tensors: some have little to say, and poor fits.
   static bool sums_to_one(const Evidence& seen, std::span<const size_t> models) {
+    constexpr double kNearlyAll = 0.9;
     const double off = weight_tolerance(seen.fit_class) * static_cast<double>(models.size());
-    return std::ranges::all_of(seen.fits, [&](const TensorFit& fit) {
+    uint64_t all = 0, whole = 0;
+    for (const TensorFit& fit : seen.fits) {
       double sum = 0;
-      if (fit.fit.informative < kSaysEnough) return true;
       for (const size_t m : models) sum += fitted_weight(seen, fit.fit, m);
-      return std::abs(sum - 1) <= off;
-    });
+      all += fit.fit.informative;
+      whole += std::abs(sum - 1) <= off ? fit.fit.informative : 0;
+    }
+    return static_cast<double>(whole) >= kNearlyAll * static_cast<double>(all);
   }
 
   // In the order in which the models were offered; other orders are for later.
