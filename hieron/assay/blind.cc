@@ -18,12 +18,6 @@ namespace {
 constexpr size_t kShownEquivalents = 8;
 constexpr size_t kReplayed = 4;
 
-std::vector<std::string> refs_of(const Candidates& given) {
-  std::vector<std::string> refs;
-  for (const Checkpoint* model : given.alignment.models) refs.push_back(model->ref);
-  return refs;
-}
-
 bool varies(const Hypothesis& hypothesis) {
   const auto any = [](const ParameterValues& values) {
     return std::ranges::any_of(values, [](const auto& value) { return value.second.varies(); });
@@ -38,9 +32,9 @@ FoundRecipe describe(const Candidates& given, const Tried& best, std::span<const
   const auto yaml_of = [&](const Tried& tried) {
     Rendering rendering = tried.rendering;
     rendering.experts = experts;
-    return recipe_yaml(tried.hypothesis, refs_of(given), rendering);
+    return recipe_yaml(tried.hypothesis, refs_of(given.alignment), rendering);
   };
-  const auto refs = refs_of(given);
+  const auto refs = refs_of(given.alignment);
   const Hypothesis& hypothesis = best.hypothesis;
   FoundRecipe found;
   found.method = std::string(hypothesis.method);
@@ -86,7 +80,7 @@ FoundRecipe describe(const Candidates& given, const Tried& best, std::span<const
 
 // Of the outer merge; the models of the inner one with the share that it leaves them.
 FoundRecipe describe(const Candidates& given, const Nested& nested, std::string_view experts) {
-  const auto refs = refs_of(given);
+  const auto refs = refs_of(given.alignment);
   const FoundRecipe inside = describe(given, nested.inner, {}, experts);
   Tried outer = nested.outer;
   double left = 0;
@@ -109,7 +103,7 @@ FoundRecipe describe(const Candidates& given, const Nested& nested, std::string_
   return found;
 }
 
-NamedDepth control_figures(const Candidates& given, size_t control, const TrialScore& score) {
+NamedDepth control_figures(const Candidates& given, size_t control, const TellingCount& score) {
   const bool passed = score.share() < threshold::kControlDepth.value;
   return {.name = given.alignment.models[control]->ref, .d16 = score.share(), .passed = passed};
 }

@@ -44,8 +44,7 @@ double weight_of(const MaskEstimate& estimate, const MaskEstimate::Parent& paren
 FoundRecipe describe(const Candidates& given, const MaskEstimate& estimate,
                      std::string_view experts) {
   constexpr int kDigits = 2;
-  std::vector<std::string> refs;
-  for (const Checkpoint* model : given.alignment.models) refs.push_back(model->ref);
+  const std::vector<std::string> refs = refs_of(given.alignment);
   Hypothesis hypothesis{.method = method_of(estimate), .inputs = {}, .base = estimate.base};
   FoundRecipe found;
   found.method = std::string(hypothesis.method);

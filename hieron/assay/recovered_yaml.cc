@@ -11,20 +11,10 @@ namespace {
 
 // The recipe's dtype when all of the suspect's tensors have one that mergekit can name; otherwise
 // each tensor keeps its own.
-std::string common_dtype(const Alignment& alignment) {
+std::string dtype_of_all(const Alignment& alignment) {
   std::set<DType> found;
-  for (const Row& row : alignment.rows) {
-    if (info(row.views[0]->tensor->dtype).format) found.insert(row.views[0]->tensor->dtype);
-  }
-  if (found.size() != 1) return {};
-  const std::string_view name = torch_name(*found.begin());
-  return written_dtype(name) ? std::string(name) : std::string();
-}
-
-std::vector<std::string> refs_of(const Alignment& alignment) {
-  std::vector<std::string> refs;
-  for (const Checkpoint* model : alignment.models) refs.push_back(model->ref);
-  return refs;
+  for (const Row& row : alignment.rows) found.insert(row.views[0]->tensor->dtype);
+  return written_name(found);
 }
 
 double effective(const Combination& combination, size_t k) {
@@ -77,7 +67,7 @@ FoundRecipe recovered_recipe(const Alignment& alignment, const RoleTable& roles,
     hypothesis.inputs.push_back({ends[k], {{"weight", std::move(written)}}});
   }
   hypothesis.parameters = {{"normalize", found.normalize ? 1.0 : 0.0}};
-  const Rendering rendering{found.arithmetic, common_dtype(alignment), {}, std::string(experts)};
+  const Rendering rendering{found.arithmetic, dtype_of_all(alignment), {}, std::string(experts)};
   const std::vector<std::string> refs = refs_of(alignment);
   found.yaml = recipe_yaml(hypothesis, refs, rendering);
   if (recipe.varies == Varies::kGlobal && found.normalize) {
@@ -119,7 +109,7 @@ FoundRecipe exchanged_recipe(const Alignment& alignment, const RoleTable& roles,
   }
   found.arithmetics = {{"exact", 1.0}};
   found.yaml = recipe_yaml(hypothesis, refs_of(alignment),
-                           {"exact", common_dtype(alignment), {}, std::string(experts)});
+                           {"exact", dtype_of_all(alignment), {}, std::string(experts)});
   return found;
 }
 

@@ -10,17 +10,6 @@
 namespace hieron {
 namespace {
 
-// The dtype of all floating tensors, if they have one that recipes can name.
-std::string common_dtype(const Checkpoint& model) {
-  std::set<DType> found;
-  for (const TensorInfo& tensor : model.tensors) {
-    if (info(tensor.dtype).format) found.insert(tensor.dtype);
-  }
-  if (found.size() != 1) return {};
-  const std::string_view name = torch_name(*found.begin());
-  return written_dtype(name) ? std::string(name) : std::string();
-}
-
 FoundRecipe describe(const LayerStack& stack, const std::vector<std::string>& refs,
                      const std::string& dtype) {
   FoundRecipe found;
@@ -47,7 +36,9 @@ Result<std::optional<StackedFinding>> find_stacked(const Candidates& given,
   HIERON_TRY(const std::optional<LayerStack> stack, find_stack(given));
   if (!stack) return std::nullopt;
   const Checkpoint& suspect = *given.alignment.models[0];
-  const std::string dtype = common_dtype(suspect);
+  std::set<DType> dtypes;
+  for (const TensorInfo& tensor : suspect.tensors) dtypes.insert(tensor.dtype);
+  const std::string dtype = written_name(dtypes);
   const auto names = model_names(given.models.size());
   const auto plan = plan_recipe(stack_yaml(*stack, names, dtype), names, given.models);
   if (!plan) return std::nullopt;
@@ -57,9 +48,8 @@ Result<std::optional<StackedFinding>> find_stacked(const Candidates& given,
   if (whole.total.elements == 0 || whole.total.share < threshold::kReplayShare.value) {
     return std::nullopt;
   }
-  std::vector<std::string> refs;
-  for (const Checkpoint* model : given.alignment.models) refs.push_back(model->ref);
-  return StackedFinding{describe(*stack, refs, dtype), std::move(whole), stack->has_direction};
+  return StackedFinding{describe(*stack, refs_of(given.alignment), dtype), std::move(whole),
+                        stack->has_direction};
 }
 
 }  // namespace hieron

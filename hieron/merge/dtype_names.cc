@@ -24,4 +24,15 @@ std::optional<DType> written_dtype(std::string_view name) {
   return std::nullopt;
 }
 
+std::string written_name(const std::set<DType>& dtypes) {
+  std::string_view found;
+  for (const DType dtype : dtypes) {
+    if (!info(dtype).format) continue;
+    if (!found.empty()) return {};
+    found = torch_name(dtype);
+    if (!written_dtype(found)) return {};
+  }
+  return std::string(found);
+}
+
 }  // namespace hieron

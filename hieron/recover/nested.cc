@@ -1,7 +1,6 @@
 #include "hieron/recover/nested.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <iterator>
 
@@ -147,13 +146,9 @@ class Outer {
     encode(probe.dtype, std::span<const double>(sum), bytes.data());
     std::vector<float> made(sum.size());
     decode(probe.dtype, bytes.data(), std::span(made));
-    uint64_t telling = 0, equal = 0;
-    for (size_t i = 0; i < made.size(); ++i) {
-      const bool tells = suspect[i] != beside[i] || made[i] != beside[i];
-      telling += tells;
-      equal += tells && std::bit_cast<uint32_t>(made[i]) == std::bit_cast<uint32_t>(suspect[i]);
-    }
-    return telling ? static_cast<double>(equal) / static_cast<double>(telling) : 0;
+    TellingCount count;
+    count.add(suspect, made, beside);
+    return count.share();
   }
 
   const Candidates& given_;

@@ -17,7 +17,7 @@ namespace hieron {
 struct Nested {
   Tried inner, outer;  // of the outer's inputs one is the model number `given.models.size()`
   std::shared_ptr<const Plan> plan;  // of the outer merge
-  std::vector<TrialScore> scores;    // of the models asked for, as Trial::score_of
+  std::vector<TellingCount> scores;  // of the models asked for, as Trial::score_of
 };
 
 // Nothing: no such recipe reproduces more of the probes than `least`. `others`: models, such as

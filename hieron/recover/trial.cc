@@ -1,7 +1,6 @@
 #include "hieron/recover/trial.h"
 
 #include <algorithm>
-#include <bit>
 #include <set>
 
 #include "hieron/core/parallel.h"
@@ -30,20 +29,6 @@ std::vector<float> rounded(DType dtype, std::span<const float> values) {
   std::vector<float> back(values.size());
   decode(dtype, bytes.data(), std::span(back));
   return back;
-}
-
-void compare(std::span<const float> suspect, std::span<const float> made,
-             std::span<const float> origin, TrialScore& score) {
-  uint64_t telling_count = 0, equal_count = 0;
-  for (size_t i = 0; i < suspect.size(); ++i) {
-    const uint32_t s = std::bit_cast<uint32_t>(suspect[i]), m = std::bit_cast<uint32_t>(made[i]);
-    const uint32_t o = std::bit_cast<uint32_t>(origin[i]);
-    const bool telling = s != o || m != o;
-    telling_count += telling;
-    equal_count += telling && s == m;
-  }
-  score.telling += telling_count;
-  score.equal += equal_count;
 }
 
 }  // namespace
@@ -148,11 +133,11 @@ Result<std::shared_ptr<const Checkpoint>> Trial::computed(const Hypothesis& hypo
   return computed_checkpoint(*planned);
 }
 
-TrialScore Trial::score(const Hypothesis& hypothesis, const Rendering& rendering,
-                        Probes probes) const {
+TellingCount Trial::score(const Hypothesis& hypothesis, const Rendering& rendering,
+                          Probes probes) const {
   const auto made = computed(hypothesis, rendering);
   if (!made) return {};
-  std::vector<TrialScore> by_origin(given_.candidates.size());
+  std::vector<TellingCount> by_origin(given_.candidates.size());
   std::vector<std::byte> bytes;
   std::vector<float> values;
   for (const auto& probe : probes) {
@@ -169,11 +154,10 @@ TrialScore Trial::score(const Hypothesis& hypothesis, const Rendering& rendering
       const size_t model = given_.candidates[k];
       const std::vector<float>& origin = probe->values[model];
       const bool same = stored_dtype(given_, model, probe->name) == tensor->dtype;
-      compare(probe->values[0], values, same ? origin : rounded(tensor->dtype, origin),
-              by_origin[k]);
+      by_origin[k].add(probe->values[0], values, same ? origin : rounded(tensor->dtype, origin));
     }
   }
-  return *std::ranges::min_element(by_origin, std::ranges::less{}, &TrialScore::share);
+  return *std::ranges::min_element(by_origin, std::ranges::less{}, &TellingCount::share);
 }
 
 std::vector<Tried> Trial::best_of(std::span<const Hypothesis> hypotheses) const {
@@ -217,8 +201,8 @@ std::vector<Tried> Trial::rendered(std::span<const Hypothesis> hypotheses) const
   return all;
 }
 
-TrialScore Trial::score_of(const Hypothesis& hypothesis, const Rendering& rendering,
-                           size_t model) const {
+TellingCount Trial::score_of(const Hypothesis& hypothesis, const Rendering& rendering,
+                             size_t model) const {
   std::vector<std::shared_ptr<const WholeTensor>> probes;
   for (const auto& probe : evidence_.probes) {
     if (model >= probe->values.size() || probe->values[model].empty()) continue;

@@ -12,24 +12,17 @@
 #include "hieron/merge/evidence.h"
 #include "hieron/merge/hypothesis.h"
 #include "hieron/merge/plan.h"
+#include "hieron/merge/telling.h"
 #include "hieron/recover/candidates.h"
 
 namespace hieron {
 
-// Elements where suspect or replay differ from one model, and of them those where they are the
-// same: what neither changed counts for nothing. Of all candidates the one for which the share is
-// least: a replay that is no more than a copy of the nearest model is worth nothing.
-struct TrialScore {
-  uint64_t telling = 0, equal = 0;
-  double share() const {
-    return telling ? static_cast<double>(equal) / static_cast<double>(telling) : 0;
-  }
-};
-
+// Of all candidates the one for which the share is least: a replay that is no more than a copy of
+// the nearest model is worth nothing.
 struct Tried {
   Hypothesis hypothesis;
   Rendering rendering;
-  TrialScore score;  // on all probes
+  TellingCount score;  // on all probes
 };
 
 class Trial {
@@ -55,7 +48,8 @@ class Trial {
 
   // How much of `model` (a number of the alignment, such as a control) the recipe reproduces, on
   // the probes.
-  TrialScore score_of(const Hypothesis& hypothesis, const Rendering& rendering, size_t model) const;
+  TellingCount score_of(const Hypothesis& hypothesis, const Rendering& rendering,
+                        size_t model) const;
 
  private:
   using Models = std::vector<std::shared_ptr<const Checkpoint>>;
@@ -66,7 +60,7 @@ class Trial {
   std::vector<Rendering> renderings(const Hypothesis& hypothesis) const;
   Result<std::shared_ptr<const Plan>> plan_with(const Models& models, const Hypothesis& hypothesis,
                                                 const Rendering& rendering) const;
-  TrialScore score(const Hypothesis& hypothesis, const Rendering& rendering, Probes probes) const;
+  TellingCount score(const Hypothesis& hypothesis, const Rendering& rendering, Probes probes) const;
 
   const Candidates& given_;
   const Evidence& evidence_;

@@ -54,4 +54,10 @@ Alignment align(std::span<const Checkpoint* const> models, size_t required) {
   return alignment;
 }
 
+std::vector<std::string> refs_of(const Alignment& alignment) {
+  std::vector<std::string> refs;
+  for (const Checkpoint* model : alignment.models) refs.push_back(model->ref);
+  return refs;
+}
+
 }  // namespace hieron

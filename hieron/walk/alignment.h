@@ -44,6 +44,9 @@ struct Alignment {
       ledger;  // every tensor of every model that is in no row, or in a row but unusable there
 };
 
+// How the models are named, by number.
+std::vector<std::string> refs_of(const Alignment& alignment);
+
 // `required`: how many of the first models must take part for a row to exist (the others are
 // optional in it); a leading tensor without them goes to the ledger with the reason.
 Alignment align(std::span<const Checkpoint* const> models, size_t required);

@@ -10,6 +10,7 @@
 #include "hieron/fit/interval.h"
 #include "hieron/kernels/decode.h"
 #include "hieron/merge/mergekit/replay_work.h"
+#include "hieron/merge/telling.h"
 
 namespace hieron {
 namespace {
@@ -73,33 +74,24 @@ Roles roles_of(const MethodInfo& about, const Hypothesis& hypothesis) {
   return roles;
 }
 
-// For each candidate: elements in which the suspect or what is made differs from it, and those of
-// them in which these two are equal.
+// Against each candidate.
 struct Counted {
-  std::vector<uint64_t> telling, equal;
+  std::vector<TellingCount> counts;
 
   void add(const Evidence& evidence, const WholeTensor& tensor, std::span<const float> made) {
-    telling.resize(evidence.candidates.size());
-    equal.resize(evidence.candidates.size());
-    const std::vector<float>& suspect = tensor.values[0];
-    for (size_t k = 0; k < telling.size(); ++k) {
-      const std::vector<float> origin = as_suspect(tensor, evidence.candidates[k]);
-      for (size_t i = 0; i < origin.size(); ++i) {
-        const auto s = std::bit_cast<uint32_t>(suspect[i]), m = std::bit_cast<uint32_t>(made[i]);
-        const bool tells = s != m || s != std::bit_cast<uint32_t>(origin[i]);
-        telling[k] += tells;
-        equal[k] += tells && s == m;
-      }
+    counts.resize(evidence.candidates.size());
+    for (size_t k = 0; k < counts.size(); ++k) {
+      counts[k].add(tensor.values[0], made, as_suspect(tensor, evidence.candidates[k]));
     }
   }
 
   double least_share() const {
     double least = 1;
     bool any = false;  // where suspect and result are both one of the candidates, it says nothing
-    for (size_t k = 0; k < telling.size(); ++k) {
-      if (telling[k] == 0) continue;
+    for (const TellingCount& count : counts) {
+      if (count.telling == 0) continue;
       any = true;
-      least = std::min(least, static_cast<double>(equal[k]) / static_cast<double>(telling[k]));
+      least = std::min(least, count.share());
     }
     return any ? least : 0;
   }
