@@ -24,6 +24,7 @@
 #include "hieron/assay/proof.h"
 #include "hieron/assay/recipe_search.h"
 #include "hieron/assay/recovered_yaml.h"
+#include "hieron/assay/sentences.h"
 #include "hieron/assay/stacked.h"
 #include "hieron/assay/verdict.h"
 #include "hieron/core/parallel.h"
@@ -50,7 +51,6 @@ struct Cast {
   }
 };
 
-constexpr int kFittedWeights = 70;            // complexity of weights that nobody wrote down so
 constexpr uint64_t kGuardElements = 1 << 18;  // controls and self-checks: D16 to about .001
 
 struct PairFit {
@@ -512,7 +512,8 @@ class Auditor {
     }
     result_.verdict.of = {ref(pair.ends.first), ref(pair.ends.second)};
     result_.recipe = recipe ? std::optional(describe(*recipe)) : std::nullopt;
-    write_merge_sentence(facts);
+    write_ends_sentence(input_.suspect->ref, facts, *result_.recipe, *result_.replay,
+                        result_.verdict);
     return true;
   }
 
@@ -643,68 +644,6 @@ class Auditor {
     return recovered_recipe(alignment_, roles_, recipe, best_->grouped, experts_);
   }
 
-  void write_merge_sentence(const MergeFacts& facts) {
-    const FoundRecipe& recipe = *result_.recipe;
-    const auto parts = [&] {
-      std::string text;
-      for (const RecipeModel& model : recipe.models) {
-        if (!text.empty()) text += " + ";
-        text += model.effective ? fmt::format("{:.4g} × {}", *model.effective, model.ref)
-                                : fmt::format("{} (weight varies by {})", model.ref, recipe.varies);
-      }
-      return text;
-    };
-    Verdict& verdict = result_.verdict;
-    const Replay& replay = *result_.replay;
-    if (verdict.kind == VerdictKind::kExactMerge) {
-      verdict.sentence = fmt::format(
-          "{} is {}: recomputing that blend gives {} of its {} compared weights, bit for bit{}.",
-          input_.suspect->ref, parts(),
-          replay.equal == replay.elements ? "every one" : with_commas(replay.equal),
-          with_commas(replay.elements),
-          replay.equal == replay.elements ? "" : ", the rest but for rounding");
-      verdict.falsifiers.push_back(
-          "One weight that the recipe does not reproduce (none was found; hieron verify repeats "
-          "it).");
-    } else if (facts.changed == 0 && facts.replayed) {
-      verdict.sentence = fmt::format(
-          "{} is {}, give or take rounding: {} of {} compared weights are that blend bit for bit, "
-          "and the "
-          "others differ by no more than the arithmetic of an unknown program would.",
-          input_.suspect->ref, parts(), with_commas(replay.equal), with_commas(replay.elements));
-      verdict.falsifiers.push_back(
-          "A program whose arithmetic gives other weights than these from the "
-          "same recipe and parents, where this one claims rounding.");
-    } else if (2 * facts.changed_tensors.size() > result_.replay->tensors) {
-      verdict.sentence = fmt::format(
-          "{} lies close to {}: {} of {} compared weights are that blend bit for bit, the others "
-          "differ "
-          "in most tensors, by later training or by a share of a further model, which cannot be "
-          "told "
-          "apart here.",
-          input_.suspect->ref, parts(), with_commas(replay.equal), with_commas(replay.elements));
-      verdict.falsifiers.push_back(
-          "A further parent that, once offered, explains the remaining differences.");
-    } else {
-      verdict.sentence = fmt::format(
-          "{} is {}, changed afterwards: {} of {} compared weights are that blend bit for bit, {} "
-          "are "
-          "not.",
-          input_.suspect->ref, parts(), with_commas(replay.equal), with_commas(replay.elements),
-          with_commas(replay.elements - replay.equal));
-      verdict.falsifiers.push_back(
-          fmt::format("Weights that this recipe reproduces no better than chance: here it "
-                      "reproduces {:.4f} of those "
-                      "where the ends differ, a model that took no part {:.4f} at best.",
-                      replay.share_informative, facts.best_control));
-    }
-    verdict.falsifiers.push_back(
-        "A model that certainly took no part and reaches a depth like the suspect's in the same "
-        "test.");
-    verdict.falsifiers.push_back(
-        "An older date or hash that shows one of the ends to have been made from the suspect.");
-  }
-
   Candidates candidates() const {
     std::vector<std::shared_ptr<const Checkpoint>> models{input_.suspect};
     models.insert(models.end(), input_.parents.begin(), input_.parents.end());
@@ -768,9 +707,8 @@ class Auditor {
           find_nested(given, sample_, *evidence, explained, cast_.controls, selection(), experts_));
       if (nested && nested->holds && take_recipe(*nested)) return true;
     }
-    if (!finding || random_masks(*evidence)) {
-      if (try_masks(given, *evidence, explained)) return true;
-    }
+    const bool replayable = finding.has_value();
+    if (try_masks(given, *evidence, explained, replayable)) return true;
     return finding && take_recipe(*finding);
   }
 
@@ -796,13 +734,16 @@ class Auditor {
     if (verdict.kind == VerdictKind::kEdit) {
       result_.edit = Edit{verdict.of.front(), "other", std::nullopt, {}, std::nullopt};
     }
-    write_blind_sentence(finding);
+    write_recipe_sentence(input_.suspect->ref, finding, verdict);
     return true;
   }
 
   // Masks that are seen, though their seed is not known. `explained`: what a recipe does of the
-  // elements that tell.
-  bool try_masks(const Candidates& given, const Evidence& evidence, double explained) {
+  // elements that tell. Where nothing is random a recipe says more (`replayable`: there is one).
+  bool try_masks(const Candidates& given, const Evidence& evidence, double explained,
+                 bool replayable) {
+    const auto estimate = mask_estimate(evidence);
+    if (!estimate || (replayable && !random_masks(*estimate))) return false;
     const auto finding = find_masked(given, sample_, evidence, cast_.controls, experts_);
     const double least = std::max(explained, explained_by_ends());
     if (!finding || finding->estimate.explained <= least) return false;
@@ -816,16 +757,7 @@ class Auditor {
     verdict.kind = *decision.kind;
     for (const RecipeModel& model : finding->recipe.models) verdict.of.push_back(model.ref);
     verdict.reasons = decision.reasons;
-    verdict.sentence = fmt::format(
-        "{} is a masked merge: it carries {}; {:.1f} % of the elements that tell are so, but {}, "
-        "so "
-        "that there is no replay.",
-        input_.suspect->ref, masks_in_words(given, finding->estimate),
-        100 * finding->estimate.explained,
-        random_masks(evidence) ? "the random numbers that chose them are not known"
-                               : "what it was computed with is not known to the last digit");
-    verdict.falsifiers.push_back(
-        "A model that certainly took no part and whose changes are found in the suspect as often.");
+    write_masks_sentence(given, *finding, verdict);
     return true;
   }
 
@@ -860,41 +792,6 @@ class Auditor {
       }
     }
     result_.after_merge = after_merge(alignment_, roles_, proof_.rows);
-  }
-
-  void write_blind_sentence(const BlindFinding& finding) {
-    Verdict& verdict = result_.verdict;
-    const Replay& whole = finding.whole.total;
-    const std::string what = recipe_in_words(finding.recipe);
-    const std::string all = whole.equal == whole.elements ? "every one" : with_commas(whole.equal);
-    const uint64_t changed = whole.elements - whole.equal - finding.whole.near;
-    if (verdict.kind == VerdictKind::kMergeWithChanges &&
-        finding.best.hypothesis.complexity >= kFittedWeights && 1000 * changed < whole.elements) {
-      verdict.sentence = fmt::format(
-          "{} is {}, give or take the last digits of its weights, which were fitted: {} of {} "
-          "compared weights are what that recipe gives, bit for bit.",
-          input_.suspect->ref, what, all, with_commas(whole.elements));
-      verdict.falsifiers.push_back("Later changes so small that they pass for such digits.");
-    } else if (verdict.kind == VerdictKind::kMergeWithChanges) {
-      verdict.sentence = fmt::format(
-          "{} is {}, changed afterwards: {} of {} compared weights are what that recipe gives, bit "
-          "for bit.",
-          input_.suspect->ref, what, all, with_commas(whole.elements));
-      verdict.falsifiers.push_back(
-          "Another recipe, or a further parent, that explains the remaining differences.");
-    } else {
-      verdict.sentence = fmt::format(
-          "{} is {}: recomputing that recipe gives {} of its {} compared weights, bit for bit{}.",
-          input_.suspect->ref, what, all, with_commas(whole.elements),
-          whole.equal == whole.elements ? "" : ", the rest but for rounding");
-      verdict.falsifiers.push_back(
-          "One weight that the recipe does not reproduce (none was found; hieron verify repeats "
-          "it).");
-    }
-    verdict.falsifiers.push_back(
-        "A model that certainly took no part and that the same recipe reproduces as well.");
-    verdict.falsifiers.push_back(
-        "An older date or hash that shows one of the parents to have been made from the suspect.");
   }
 
   Selection selection() const {

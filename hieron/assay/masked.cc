@@ -27,10 +27,6 @@ std::string_view method_of(const MaskEstimate& estimate) {
   }
 }
 
-bool random(MaskFamily family) {
-  return family == MaskFamily::kRandom || family == MaskFamily::kRanked;
-}
-
 double to_digits(double value, int digits) {
   const double unit = std::pow(10.0, digits);
   return std::round(value * unit) / unit;
@@ -38,7 +34,7 @@ double to_digits(double value, int digits) {
 
 // What stays of a random mask is usually divided by its share.
 double weight_of(const MaskEstimate& estimate, const MaskEstimate::Parent& parent) {
-  return random(estimate.family) ? parent.factor * parent.density : parent.factor;
+  return random_masks(estimate) ? parent.factor * parent.density : parent.factor;
 }
 
 FoundRecipe describe(const Candidates& given, const MaskEstimate& estimate,
@@ -75,6 +71,10 @@ FoundRecipe describe(const Candidates& given, const MaskEstimate& estimate,
 
 }  // namespace
 
+bool random_masks(const MaskEstimate& estimate) {
+  return estimate.family == MaskFamily::kRandom || estimate.family == MaskFamily::kRanked;
+}
+
 std::optional<MaskedFinding> find_masked(const Candidates& given, const Sample& sample,
                                          const Evidence& evidence,
                                          const std::vector<size_t>& controls,
@@ -97,11 +97,6 @@ std::optional<MaskedFinding> find_masked(const Candidates& given, const Sample& 
   return finding;
 }
 
-bool random_masks(const Evidence& evidence) {
-  const std::optional<MaskEstimate> estimate = mask_estimate(evidence);
-  return estimate && random(estimate->family);
-}
-
 BlindDecision decide_masked(const MaskedFinding& finding) {
   const MaskEstimate& estimate = finding.estimate;
   BlindDecision decision;
@@ -117,7 +112,7 @@ BlindDecision decide_masked(const MaskedFinding& finding) {
       "Of {} elements in {} tensors that tell, {:.4f} are the base with some of the parents' "
       "changes, each whole or not at all; by chance {:.4f} would be.",
       with_commas(estimate.elements), estimate.tensors, estimate.explained, estimate.by_chance));
-  if (random(estimate.family)) {
+  if (random_masks(estimate)) {
     decision.reasons.push_back(
         "Which were kept is random, and the seed was not among those tried: --seed-search full "
         "tries all of torch's.");

@@ -24,7 +24,7 @@ std::optional<MaskedFinding> find_masked(const Candidates& given, const Sample& 
                                          std::string_view experts);
 
 // Is a mask seen that random numbers chose?
-bool random_masks(const Evidence& evidence);
+bool random_masks(const MaskEstimate& estimate);
 
 // merge-with-changes, or nothing where a control is explained too.
 BlindDecision decide_masked(const MaskedFinding& finding);
