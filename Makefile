@@ -23,7 +23,7 @@ endif
 # The tests' Python is Debian's, where setup puts NumPy and jsonschema; another one may come first in PATH.
 CONFIGURE = cmake -Wno-dev -DPython3_EXECUTABLE=/usr/bin/python3 --preset
 
-FUZZERS = $(basename $(notdir $(wildcard fuzz/fuzz_*.cc)))
+FUZZED ?= header index recipe
 SOURCES = find hieron bench fuzz examples tests -name '*.cc' -o -name '*.h'
 LINTED  = find $(LINT_FOLDERS:%=hieron/%) -name '*.cc' ! -name '*_test.cc'
 
@@ -66,8 +66,8 @@ clang: setup-check
 
 fuzz: setup-check
 	@$(CONFIGURE) clang >/dev/null
-	@cmake --build build-clang -j $(JOBS) --target $(FUZZERS)
-	@fuzz/run.sh $(RUNS) build-clang
+	@cmake --build build-clang -j $(JOBS) --target $(FUZZED:%=fuzz_%)
+	@fuzz/run.sh $(RUNS) build-clang $(FUZZED)
 
 bench: setup-check
 	@$(CONFIGURE) bench >/dev/null

@@ -1,15 +1,17 @@
 #!/bin/sh
-# Runs every fuzz target on N inputs and says how many ran; stops at the first failure.
+# Runs fuzz targets on N inputs each and says how many ran; stops at the first failure.
 #
-#   fuzz/run.sh 1000000 [BUILD_DIR]     configure first: cmake --preset clang
+#   fuzz/run.sh 1000000 [BUILD_DIR [TARGET…]]     configure first: cmake --preset clang
 set -eu
-inputs=${1:?"usage: fuzz/run.sh N [BUILD_DIR]"}
+inputs=${1:?"usage: fuzz/run.sh N [BUILD_DIR [TARGET…]]"}
 here=$(cd "$(dirname "$0")" && pwd)
 build=${2:-$here/../build-clang}
+shift "$(($# < 2 ? $# : 2))"
+[ $# -gt 0 ] || set -- header index recipe
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
-for target in header index recipe; do
+for target; do
   program=$build/fuzz/fuzz_$target
   [ -x "$program" ] || { echo "fuzz_$target is not built; cmake --build $build" >&2; exit 1; }
   dict=$here/json.dict
