@@ -488,6 +488,7 @@ class Auditor {
     if (recipe) {
       direction_ = check_direction(guard, recipe->share());
       result_.direction = direction_->figures;
+      no_direction_ = !direction_->figures.passed;
       HIERON_CHECK(prove_recipe(*recipe));
       take_proof(*recipe, facts);
     }
@@ -724,6 +725,7 @@ class Auditor {
     const BlindDecision decision = decide_blind(finding, aligned);
     merge_reasons_.insert(merge_reasons_.end(), decision.reasons.begin(), decision.reasons.end());
     const bool changed = decision.kind == VerdictKind::kMergeWithChanges;
+    if (changed && no_direction_) return false;
     if (!decision.kind || (changed && whole.share <= explained_by_ends())) return false;
     take_replay(finding.recipe, finding.whole);
     Verdict& verdict = result_.verdict;
@@ -743,7 +745,7 @@ class Auditor {
   bool try_masks(const Candidates& given, const Evidence& evidence, double explained,
                  bool replayable) {
     const auto estimate = mask_estimate(evidence);
-    if (!estimate || (replayable && !random_masks(*estimate))) return false;
+    if (no_direction_ || !estimate || (replayable && !random_masks(*estimate))) return false;
     const auto finding = find_masked(given, sample_, evidence, cast_.controls, experts_);
     const double least = std::max(explained, explained_by_ends());
     if (!finding || finding->estimate.explained <= least) return false;
@@ -1178,6 +1180,8 @@ class Auditor {
   Proof proof_;
   std::vector<std::string> merge_reasons_, edit_reasons_;
   bool self_checks_collapsed_ = true;
+  // A model is explained by the suspect and another one: a recipe that does not hold says nothing.
+  bool no_direction_ = false;
 };
 
 }  // namespace

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <set>
 
 #include "hieron/core/text.h"
 #include "hieron/merge/computed.h"
@@ -123,19 +124,22 @@ std::string reversed_input(const Candidates& given, const Sample& sample, const 
                            const Tried& best) {
   const std::array<std::string_view, 3> methods{best.hypothesis.method, "linear",
                                                 "task_arithmetic"};
-  for (const HypothesisInput& input : best.hypothesis.inputs) {
-    if (input.model >= given.models.size()) continue;  // nobody published it
+  std::set<size_t> used;
+  for (const HypothesisInput& input : best.hypothesis.inputs) used.insert(input.model);
+  if (best.hypothesis.base) used.insert(*best.hypothesis.base);
+  for (const size_t model : used) {
+    if (model >= given.models.size()) continue;  // nobody published it
     const bool holds = best.score.share() >= kHolds;
-    if (holds && has_fewer_digits(given, forward, input.model)) continue;
-    const Turned turned(given, sample, input.model);
+    if (holds && has_fewer_digits(given, forward, model)) continue;
+    const Turned turned(given, sample, model);
     Candidates others{turned.alignment, turned.models, given.roles,
                       given.candidates, given.base,    given.walk};
-    if (others.base == input.model) others.base.reset();
+    if (others.base == model) others.base.reset();
     const auto evidence = gather_evidence(others, turned.sample);
     if (!evidence) continue;
     const Recovery recovery = recover_recipe(others, *evidence, methods);
     if (recovery.holds && recovery.best->score.share() >= best.score.share()) {
-      return given.alignment.models[input.model]->ref;
+      return given.alignment.models[model]->ref;
     }
   }
   return "";
