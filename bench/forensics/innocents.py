@@ -127,6 +127,17 @@ def parent_through_its_child(scene):
                     never=(scene.subject,))
 
 
+def parent_through_its_sparse_child(scene):
+    """The child has some of the parent's changes, at random or the largest, alone or with those of another model."""
+    method = scene.pick("dare_linear", "dare_ties", "ties", "breadcrumbs")
+    models = [(name, {"weight": round(scene.rng.uniform(0.3, 1.1), 2), "density": round(scene.rng.uniform(0.2, 0.9), 2)})
+              for name in (scene.subject, scene.other)[:scene.pick(1, 2)]]
+    scene.made["child"] = scene.merged(Recipe(method, method, models, scene.family.base,
+                                              dtype=DTYPES[scene.family.dtype]))
+    return Innocent(scene.tensors(scene.subject), ("fine-tune", "undetermined"), always=("child",),
+                    never=(scene.subject, scene.other), offers_base=True)
+
+
 def parents_missing(scene):
     alpha = round(scene.rng.uniform(0.3, 0.7), 2)
     made = scene.blend((scene.subject, alpha), (scene.other, round(1 - alpha, 2)))
@@ -143,7 +154,7 @@ def one_parent_missing(scene):
 KINDS = {kind.__name__: kind for kind in (
     sibling, synthetic_fine_tune, adapter_fine_tune, earlier_checkpoint, later_checkpoint, further_fine_tune,
     averaged_checkpoints, dtype_trip, rows_shuffled, random_numbers, independent_run, base_through_its_fine_tunes,
-    base_through_a_merge, parent_through_its_child, parents_missing, one_parent_missing)}
+    base_through_a_merge, parent_through_its_child, parent_through_its_sparse_child, parents_missing, one_parent_missing)}
 
 
 def kinds(family):

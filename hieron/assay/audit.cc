@@ -26,6 +26,7 @@
 #include "hieron/assay/recovered_yaml.h"
 #include "hieron/assay/sentences.h"
 #include "hieron/assay/stacked.h"
+#include "hieron/assay/turned.h"
 #include "hieron/assay/verdict.h"
 #include "hieron/core/parallel.h"
 #include "hieron/core/text.h"
@@ -293,7 +294,10 @@ class Auditor {
     HIERON_TRY(const bool merged, try_merge());
     if (merged && result_.verdict.kind == VerdictKind::kExactMerge) return {};
     HIERON_TRY(const bool recovered, try_blind());
-    if (recovered || merged) return {};
+    if (recovered || merged) {
+      if (result_.verdict.kind == VerdictKind::kMergeWithChanges) doubt_direction();
+      return {};
+    }
     HIERON_TRY(const bool edited, try_edit(EditSearch::kEstimated));
     if (edited) return {};
     return decide_kinship();
@@ -650,8 +654,8 @@ class Auditor {
     models.insert(models.end(), input_.parents.begin(), input_.parents.end());
     if (input_.base) models.push_back(input_.base);
     models.insert(models.end(), input_.controls.begin(), input_.controls.end());
-    return {alignment_,    std::move(models), roles_, cast_.references(), cast_.base,
-            options_.walk, options_.all_seeds};
+    return {alignment_, std::move(models), roles_,        cast_.references(),
+            cast_.base, options_.walk,     options_.seeds};
   }
 
   // --- whole layers in another order ---
@@ -698,6 +702,7 @@ class Auditor {
     const Candidates given = candidates();
     const auto evidence = gather_evidence(given, sample_);
     if (!evidence) return false;  // nothing to work on: no finding either
+    explained_by_masks_ = masked_share(*evidence);
     HIERON_TRY(const std::optional<BlindFinding> finding,
                find_blind(given, sample_, *evidence, cast_.controls, selection(), experts_));
     if (finding && finding->holds) return take_recipe(*finding);
@@ -763,6 +768,34 @@ class Auditor {
     return true;
   }
 
+  // What is no whole replay may read the other way round: an honest parent looks like a blend of
+  // its child and the base where the child was made by dropping changes.
+  void doubt_direction() {
+    std::set<size_t> named;
+    for (const size_t m : cast_.references()) {
+      const bool of = std::ranges::find(result_.verdict.of, ref(m)) != result_.verdict.of.end();
+      if (of || (result_.recipe && result_.recipe->base_model == ref(m))) named.insert(m);
+    }
+    const double replayed = result_.replay ? result_.replay->share : 0;
+    const double explained = std::max(explained_by_masks_, replayed);
+    const auto other = masked_the_other_way(candidates(), sample_, named, explained);
+    if (!other) return;
+    drop_ends();
+    result_.recipe.reset();
+    Verdict& verdict = result_.verdict;
+    verdict = {};
+    verdict.kind = VerdictKind::kUndetermined;
+    verdict.sentence = fmt::format(
+        "No verdict on {}: the models offered explain part of it, but {} is explained better with "
+        "the suspect among its parents, as a merge that drops some of their changes.",
+        input_.suspect->ref, ref(other->model));
+    verdict.reasons.push_back(
+        fmt::format("Masks explain {:.4f} of {}, and nothing more than {:.4f} of the suspect: the "
+                    "relation reads "
+                    "the other way.",
+                    other->explained, ref(other->model), explained));
+  }
+
   // The figures of two ends, once they are not what explains the suspect.
   void drop_ends() {
     result_.depth.reset();
@@ -797,8 +830,9 @@ class Auditor {
   }
 
   Selection selection() const {
-    return options_.sample_bytes == 0 ? Selection::everything()
-                                      : Selection::sample(options_.seed, options_.sample_bytes);
+    return options_.sample_bytes == 0
+               ? Selection::everything()
+               : Selection::sample(options_.seed, {.bytes_per_tensor = options_.sample_bytes});
   }
 
   // Of the suspect's parameters those that the selection reads.
@@ -1180,6 +1214,7 @@ class Auditor {
   Proof proof_;
   std::vector<std::string> merge_reasons_, edit_reasons_;
   bool self_checks_collapsed_ = true;
+  double explained_by_masks_ = 0;  // of the suspect
   // A model is explained by the suspect and another one: a recipe that does not hold says nothing.
   bool no_direction_ = false;
 };

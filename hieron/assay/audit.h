@@ -26,9 +26,9 @@ struct AuditInput {
 
 struct AuditOptions {
   Seed seed = Seed::fresh();
-  uint64_t sample_bytes = 0;  // per tensor and model; 0: every element is compared
-  bool hash = false;          // SHA-256 of whole input files
-  bool all_seeds = false;  // search all 2^32 seeds of torch for random masks, not the popular ones
+  uint64_t sample_bytes = 0;      // per tensor and model; 0: every element is compared
+  bool hash = false;              // SHA-256 of whole input files
+  Seeds seeds = Seeds::kPopular;  // of random masks
   WalkOptions walk;
 };
 

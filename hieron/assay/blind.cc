@@ -4,13 +4,11 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <array>
-#include <set>
 
+#include "hieron/assay/turned.h"
 #include "hieron/core/text.h"
 #include "hieron/merge/computed.h"
 #include "hieron/merge/method.h"
-#include "hieron/recover/gather.h"
 #include "hieron/recover/nested.h"
 
 namespace hieron {
@@ -109,42 +107,6 @@ NamedDepth control_figures(const Candidates& given, size_t control, const Tellin
   return {.name = given.alignment.models[control]->ref, .d16 = score.share(), .passed = passed};
 }
 
-// Were an input that is stored with fewer digits made from the suspect, it would have lost those by
-// which the recipe reproduces the suspect.
-bool has_fewer_digits(const Candidates& given, const Evidence& evidence, size_t model) {
-  const WholeTensor& probe = *evidence.probes.front();
-  const TensorInfo* input = given.alignment.models[model]->find(probe.name);
-  const auto suspect = info(probe.dtype).format;
-  return input && suspect && info(input->dtype).format &&
-         info(input->dtype).format->mantissa_bits < suspect->mantissa_bits;
-}
-
-// Does a recipe of the same kind explain an input by the suspect? Then equality has no direction.
-std::string reversed_input(const Candidates& given, const Sample& sample, const Evidence& forward,
-                           const Tried& best) {
-  const std::array<std::string_view, 3> methods{best.hypothesis.method, "linear",
-                                                "task_arithmetic"};
-  std::set<size_t> used;
-  for (const HypothesisInput& input : best.hypothesis.inputs) used.insert(input.model);
-  if (best.hypothesis.base) used.insert(*best.hypothesis.base);
-  for (const size_t model : used) {
-    if (model >= given.models.size()) continue;  // nobody published it
-    const bool holds = best.score.share() >= kHolds;
-    if (holds && has_fewer_digits(given, forward, model)) continue;
-    const Turned turned(given, sample, model);
-    Candidates others{turned.alignment, turned.models, given.roles,
-                      given.candidates, given.base,    given.walk};
-    if (others.base == model) others.base.reset();
-    const auto evidence = gather_evidence(others, turned.sample);
-    if (!evidence) continue;
-    const Recovery recovery = recover_recipe(others, *evidence, methods);
-    if (recovery.holds && recovery.best->score.share() >= best.score.share()) {
-      return given.alignment.models[model]->ref;
-    }
-  }
-  return "";
-}
-
 double best_share(const std::vector<NamedDepth>& controls) {
   double best = 0;
   for (const NamedDepth& control : controls) best = std::max(best, control.d16);
@@ -152,18 +114,6 @@ double best_share(const std::vector<NamedDepth>& controls) {
 }
 
 }  // namespace
-
-Turned::Turned(const Candidates& given, const Sample& of, size_t parent)
-    : alignment(given.alignment), sample(of), models(given.models) {
-  std::swap(models[0], models[parent]);
-  std::swap(alignment.models[0], alignment.models[parent]);
-  for (Row& row : alignment.rows) std::swap(row.views[0], row.views[parent]);
-  for (SampleRow& row : sample.rows) {
-    std::swap(row.values[0], row.values[parent]);
-    std::swap(row.dtypes[0], row.dtypes[parent]);
-    row.blend = row.blend && !row.values[0].empty();
-  }
-}
 
 Result<std::optional<BlindFinding>> find_blind(const Candidates& given, const Sample& sample,
                                                const Evidence& evidence,

@@ -2,7 +2,6 @@
 // replaying the recipe on the whole suspect.
 #pragma once
 
-#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -49,15 +48,6 @@ struct BlindDecision {
   std::vector<std::string> reasons;
 };
 BlindDecision decide_blind(const BlindFinding& finding, double aligned);
-
-// Another model in the suspect's place, and the suspect in its own.
-struct Turned {
-  Turned(const Candidates& given, const Sample& sample, size_t model);
-
-  Alignment alignment;
-  Sample sample;
-  std::vector<std::shared_ptr<const Checkpoint>> models;
-};
 
 // "a ties merge of A and B on the base C", "0.5 × A + 0.3 × B + 0.2 × C".
 std::string recipe_in_words(const FoundRecipe& recipe);

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "hieron/assay/turned.h"
 #include "hieron/core/text.h"
 #include "hieron/recover/gather.h"
 
@@ -86,9 +87,9 @@ std::optional<MaskedFinding> find_masked(const Candidates& given, const Sample& 
     const Turned turned(given, sample, control);
     Candidates others{turned.alignment, turned.models, given.roles,
                       given.candidates, given.base,    given.walk};
+    others.seeds = Seeds::kNone;
     NamedDepth figures{.name = given.alignment.models[control]->ref, .d16 = 0, .passed = true};
-    if (auto of_control = gather_evidence(others, turned.sample)) {
-      of_control->seeds.go_on = [](const SeedSearch&) { return false; };
+    if (const auto of_control = gather_evidence(others, turned.sample)) {
       if (const auto explained = mask_estimate(*of_control)) figures.d16 = explained->explained;
     }
     figures.passed = figures.d16 < threshold::kControlDepth.value;

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "hieron/assay/blind.h"
-#include "hieron/merge/methods/mask_reading.h"
+#include "hieron/merge/traces/mask_reading.h"
 
 namespace hieron {
 

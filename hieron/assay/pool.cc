@@ -146,8 +146,8 @@ class Chooser {
     }
     if (alignment_.rows.empty()) return {};
     const uint64_t width = std::max<uint64_t>(1, bytes / std::max<uint64_t>(1, elements));
-    const Selection selection =
-        Selection::sample(options_.seed, kPoolElements / alignment_.rows.size() * width + 1);
+    const Selection selection = Selection::sample(
+        options_.seed, {.bytes_per_tensor = kPoolElements / alignment_.rows.size() * width + 1});
     HIERON_TRY(sample_, draw_sample(alignment_, roles, options_.seed, selection, options_.walk));
     return {};
   }

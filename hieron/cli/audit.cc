@@ -183,7 +183,7 @@ Outcome run_audit(const Asked& asked, const Context& context) {
     return usage_error(
         fmt::format("--seed-search: \"{}\" is neither popular nor full.", printable(asked.seeds)));
   }
-  options.all_seeds = asked.seeds == "full";
+  options.seeds = asked.seeds == "full" ? Seeds::kAll : Seeds::kPopular;
   if (asked.parents.empty() && asked.pool.empty()) {
     return usage_error(
         "audit needs at least one --parent: the model the suspect may have been made of (or a "

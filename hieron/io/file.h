@@ -1,6 +1,5 @@
 // A file to read at any offset, and a file to write at known offsets. Everything above this folder
-// sees only these two interfaces: buffered, direct and (later) HTTP backends, and one that fails on
-// purpose.
+// sees only these two interfaces: buffered, direct and HTTP backends, one that fails on purpose.
 #pragma once
 
 #include <cstddef>
@@ -13,6 +12,11 @@
 
 namespace hieron {
 
+struct Extent {
+  uint64_t offset, bytes;
+  friend bool operator==(const Extent&, const Extent&) = default;
+};
+
 // Read-only. Thread-safe: any number of threads may read at once.
 class File {
  public:
@@ -24,6 +28,12 @@ class File {
   // Short reads and EINTR are retried. No alignment is asked of the caller, but reads whose offset,
   // length and address are multiples of 4096 cost least (direct I/O without a copy).
   virtual Status read_at(uint64_t offset, std::span<std::byte> out) const = 0;
+  // What will soon be read. A file that lies far away fetches it meanwhile, with many requests in
+  // flight, and read_at() waits for its part; what cannot be fetched is told by read_at(). Any
+  // other file does nothing.
+  virtual void will_read(std::span<const Extent> /*extents*/) const {}
+  // Bytes of those extents (ascending) that would have to be fetched over a network.
+  virtual uint64_t far_bytes(std::span<const Extent> /*extents*/) const { return 0; }
 };
 
 enum class Caching : uint8_t {

@@ -5,7 +5,7 @@
 #include <numeric>
 #include <tuple>
 
-#include "hieron/merge/methods/decimals.h"
+#include "hieron/merge/traces/decimals.h"
 
 namespace hieron {
 namespace {

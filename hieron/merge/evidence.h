@@ -45,11 +45,17 @@ enum class FitClass : uint8_t {
   kOther,             // M: masked, not linear, foreign, or trained afterwards
 };
 
-struct MaskReading;  // merge/methods/mask_reading.h
+struct MaskReading;  // merge/traces/mask_reading.h
 
-// How hard to look for the seed of a random mask.
+// Which seeds of random masks are tried.
+enum class Seeds : uint8_t {
+  kNone,     // the masks alone are asked for
+  kPopular,  // small ones, and those that people choose
+  kAll,      // and all 2^32 of torch's
+};
+
 struct SeedEffort {
-  bool all = false;  // all 2^32 of torch's, not the popular ones alone
+  Seeds which = Seeds::kPopular;
   unsigned threads = 0;
   std::function<bool(const SeedSearch&)> go_on = {};  // about once a second; false ends the search
 };
@@ -69,6 +75,10 @@ struct Evidence {
   std::vector<std::shared_ptr<const WholeTensor>> probes;
   // Any other tensor, read when asked for; kept while there is room.
   std::function<Result<std::shared_ptr<const WholeTensor>>(const std::string& tensor)> whole;
+  // Its first rows alone, `most` elements or fewer, one row at least; not kept.
+  std::function<Result<std::shared_ptr<const WholeTensor>>(const std::string& tensor,
+                                                           uint64_t most)>
+      start;
   // How large that one would be; 0 if there is none.
   std::function<uint64_t(const std::string& tensor)> elements;
   // Names of the tensors of numbers that suspect and candidates have, in the order in which

@@ -5,6 +5,7 @@
 #include <optional>
 #include <vector>
 
+#include "hieron/merge/evidence.h"
 #include "hieron/model/roles.h"
 #include "hieron/walk/alignment.h"
 #include "hieron/walk/walk.h"
@@ -19,7 +20,7 @@ struct Candidates {
   std::vector<size_t> candidates;  // may be inputs, the base among them
   std::optional<size_t> base;
   WalkOptions walk;
-  bool all_seeds = false;  // look for random masks under all 2^32 seeds of torch
+  Seeds seeds = Seeds::kPopular;
 };
 
 }  // namespace hieron

@@ -8,6 +8,7 @@
 #include <set>
 
 #include "hieron/core/parallel.h"
+#include "hieron/core/shape.h"
 #include "hieron/core/text.h"
 #include "hieron/fit/interval.h"
 #include "hieron/kernels/decode.h"
@@ -37,7 +38,7 @@ class Gatherer {
   Result<Evidence> run() {
     evidence_.candidates = given_.candidates;
     evidence_.base = given_.base;
-    evidence_.seeds.all = given_.all_seeds;
+    evidence_.seeds.which = given_.seeds;
     evidence_.seeds.threads = given_.walk.threads;
     evidence_.seeds.go_on = [cancel = given_.walk.cancel](const SeedSearch&) {
       return !cancel || !*cancel;
@@ -305,22 +306,32 @@ class Gatherer {
       rows->emplace(given_.alignment.rows[i].name, i);
     }
     for (const auto& probe : evidence_.probes) kept->tensors[probe->name] = probe;
-    evidence_.whole = [&given = given_, kept, rows](
-                          const std::string& name) -> Result<std::shared_ptr<const WholeTensor>> {
-      const std::lock_guard lock(kept->mutex);
-      const auto known = kept->tensors.find(name);
-      if (known != kept->tensors.end()) return known->second;
+    const auto row_of = [&given = given_, rows](const std::string& name) -> Result<size_t> {
       const auto row = rows->find(name);
-      if (row == rows->end()) {
-        return refuse(fmt::format("there is no tensor \"{}\" to look at.", printable(name)), name);
+      if (row != rows->end()) return row->second;
+      return refuse(fmt::format("there is no tensor \"{}\" to look at.", printable(name)), name);
+    };
+    evidence_.whole = [&given = given_, kept, row_of](
+                          const std::string& name) -> Result<std::shared_ptr<const WholeTensor>> {
+      {
+        const std::lock_guard lock(kept->mutex);
+        const auto known = kept->tensors.find(name);
+        if (known != kept->tensors.end()) return known->second;
       }
-      HIERON_TRY(auto tensor, read_whole(given, row->second));
+      HIERON_TRY(const size_t row, row_of(name));
+      HIERON_TRY(auto tensor, read_whole(given, row));
       const uint64_t elements = tensor->elements() * tensor->values.size();
-      if (kept->elements + elements <= kMostKept) {
+      const std::lock_guard lock(kept->mutex);
+      if (kept->elements + elements <= kMostKept && kept->tensors.emplace(name, tensor).second) {
         kept->elements += elements;
-        kept->tensors.emplace(name, tensor);
       }
       return tensor;
+    };
+    evidence_.start = [&given = given_, row_of](
+                          const std::string& name,
+                          uint64_t most) -> Result<std::shared_ptr<const WholeTensor>> {
+      HIERON_TRY(const size_t row, row_of(name));
+      return read_rows(given, row, most);
     };
     evidence_.elements = [&given = given_, rows](const std::string& name) -> uint64_t {
       const auto row = rows->find(name);
@@ -330,20 +341,32 @@ class Gatherer {
 
  public:
   static Result<std::shared_ptr<const WholeTensor>> read_whole(const Candidates& given, size_t i) {
+    return read_rows(given, i, given.alignment.rows[i].elements);
+  }
+
+  // The first of them, `most` elements or fewer, one at least.
+  static Result<std::shared_ptr<const WholeTensor>> read_rows(const Candidates& given, size_t i,
+                                                              uint64_t most) {
     const Row& row = given.alignment.rows[i];
     auto tensor = std::make_shared<WholeTensor>();
     tensor->name = row.name;
     tensor->shape = row.shape;
     tensor->role = given.roles.classify(row.name, row.shape);
     tensor->values.resize(row.views.size());
+    uint64_t count = row.elements;
+    if (count > most && !row.shape.empty()) {
+      const uint64_t length = row_length(row.shape);
+      tensor->shape[0] = std::max<uint64_t>(1, most / length);
+      count = tensor->shape[0] * length;
+    }
     std::vector<std::byte> bytes;
     for (size_t m = 0; m < row.views.size(); ++m) {
       if (!row.views[m] || !info(row.views[m]->tensor->dtype).format) continue;
       const TensorView& view = *row.views[m];
       const DType dtype = view.tensor->dtype;
-      bytes.resize(row.elements * static_cast<uint64_t>(info(dtype).bits) / 8);
+      bytes.resize(count * static_cast<uint64_t>(info(dtype).bits) / 8);
       HIERON_CHECK(read_elements(*given.alignment.models[m], *view.tensor, view.first, bytes));
-      tensor->values[m].resize(row.elements);
+      tensor->values[m].resize(count);
       decode(dtype, bytes.data(), std::span(tensor->values[m]));
     }
     const std::vector<double> suspect(tensor->values[0].begin(), tensor->values[0].end());

@@ -183,13 +183,14 @@ Recovery recover_recipe(const Candidates& given, const Evidence& evidence,
     share = tried.front().score.share();
     const double needed = recovery.best ? recovery.best->score.share() + kClearlyBetter : 0;
     if (share < kHolds && share < needed) continue;
-    if (recovery.holds && !better(tried.front(), *recovery.best)) continue;
+    const bool holds = share >= kHolds && tried.front().score.telling >= kLeastTelling;
+    if (recovery.holds && (!holds || !better(tried.front(), *recovery.best))) continue;
     std::vector<Tried> others = std::move(recovery.others);
     if (recovery.holds) others.insert(others.begin(), *recovery.best);
     recovery.others.clear();
     recovery.best = tried.front();
-    recovery.holds = share >= kHolds && tried.front().score.telling >= kLeastTelling;
-    if (!recovery.holds) continue;
+    recovery.holds = holds;
+    if (!holds) continue;
     std::erase_if(tried, [](const Tried& t) { return t.score.share() < kHolds; });
     recovery.others.assign(tried.begin() + 1, tried.end());
     std::ranges::move(others, std::back_inserter(recovery.others));

@@ -11,7 +11,7 @@
 #include <string_view>
 #include <vector>
 
-#include "hieron/merge/methods/mask_reading.h"
+#include "hieron/merge/traces/mask_reading.h"
 #include "hieron/recover/recover.h"
 #include "hieron/recover/recover_run.h"
 

@@ -103,7 +103,7 @@ Selection fit_selection(const Seed& seed, const Alignment& alignment, uint64_t a
   // Few elements in all: read them all. Otherwise an equal share for each row.
   uint64_t per_row = elements <= kFitElements ? bytes + 1 : kFitElements / rows * width;
   if (at_most_bytes > 0) per_row = std::min(per_row, at_most_bytes);
-  return Selection::sample(seed, per_row);
+  return Selection::sample(seed, {.bytes_per_tensor = per_row});
 }
 
 Sample thinned(const Sample& sample, uint64_t elements) {

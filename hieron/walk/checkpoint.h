@@ -22,6 +22,11 @@
 
 namespace hieron {
 
+struct Run {
+  uint64_t first, count;  // elements
+  friend bool operator==(const Run&, const Run&) = default;
+};
+
 // A tensor whose bytes are worked out on demand. Thread-safe.
 class ComputedTensor {
  public:
@@ -42,18 +47,29 @@ struct TensorInfo {
   uint64_t elements;
   Stored stored{};                                 // meaningless if computed
   std::shared_ptr<const ComputedTensor> computed;  // null for stored tensors
+  // The elements that are known, ascending and disjoint (a fingerprint's); null: all.
+  std::shared_ptr<const std::vector<Run>> known{};
 
   uint64_t bytes() const { return elements * static_cast<uint64_t>(info(dtype).bits) / 8; }
+};
+
+// Where a file can be had again by somebody else, as far as the hub or its cache tells.
+struct Origin {
+  std::string url;     // pinned to a commit, without a signature; empty: a local file
+  std::string etag;    // as the server gave it, without quotes
+  std::string sha256;  // of the whole file
 };
 
 struct CheckpointFile {
   std::string path;  // relative to the checkpoint's folder; what reports show
   uint64_t bytes;
   std::shared_ptr<const File> file;
+  Origin origin{};
 };
 
 struct Checkpoint {
   std::string ref;     // as typed
+  std::string commit;  // 40 hex digits, of a hub's repository; empty: not known
   std::string folder;  // where config and tokenizer files lie; empty for a computed one
   std::vector<CheckpointFile> files;  // weights only
   std::vector<TensorInfo> tensors;    // by file, then offset: reading in this order is sequential

@@ -3,23 +3,64 @@
 #include <algorithm>
 
 namespace hieron {
+namespace {
 
-Selection Selection::sample(const Seed& seed, uint64_t bytes_per_tensor) {
+std::vector<Run> intersection(const std::vector<Run>& a, const std::vector<Run>& b) {
+  std::vector<Run> both;
+  for (size_t i = 0, j = 0; i < a.size() && j < b.size();) {
+    const uint64_t end_a = a[i].first + a[i].count, end_b = b[j].first + b[j].count;
+    const uint64_t first = std::max(a[i].first, b[j].first), end = std::min(end_a, end_b);
+    if (first < end) both.push_back({first, end - first});
+    end_a < end_b ? ++i : ++j;
+  }
+  return both;
+}
+
+// The elements of a row that a view knows; the runs are counted from the row's first element.
+std::vector<Run> known_of(const Row& row, const TensorView& view) {
+  std::vector<Run> known;
+  const uint64_t begin = view.first, end = view.first + row.elements;
+  for (const Run& run : *view.tensor->known) {
+    const uint64_t first = std::max(run.first, begin);
+    const uint64_t last = std::min(run.first + run.count, end);
+    if (first < last) known.push_back({first - begin, last - first});
+  }
+  return known;
+}
+
+}  // namespace
+
+Selection Selection::sample(const Seed& seed, SampleSize size) {
   Selection selection;
   selection.seed_ = seed;
-  selection.bytes_per_tensor_ = std::max(bytes_per_tensor, kMinRunBytes);
+  selection.size_ = std::move(size);
+  selection.size_.run_bytes = std::max(selection.size_.run_bytes, kMinRunBytes);
+  selection.size_.bytes_per_tensor =
+      std::max(selection.size_.bytes_per_tensor, selection.size_.run_bytes);
   return selection;
 }
 
 std::vector<Run> Selection::runs(const Row& row) const {
+  std::vector<Run> runs;
+  bool all = true;
+  for (const auto& view : row.views) {
+    if (!view || !view->tensor->known) continue;
+    runs = all ? known_of(row, *view) : intersection(runs, known_of(row, *view));
+    all = false;
+  }
+  return all ? drawn(row) : runs;
+}
+
+std::vector<Run> Selection::drawn(const Row& row) const {
   if (whole()) return {{0, row.elements}};
+  if (size_.tensors && !size_.tensors->contains(row.name)) return {};
   const uint64_t bits = static_cast<uint64_t>(info(row.views[0]->tensor->dtype).bits);
-  const uint64_t budget = bytes_per_tensor_ * 8 / bits;
+  const uint64_t budget = size_.bytes_per_tensor * 8 / bits;
   if (row.elements <= budget) return {{0, row.elements}};
   // The tensor is cut into as many equal strata as there are runs; each run lies at a random place
-  // of its own stratum, on a border of 4 KiB where it can: disjoint and ascending without a second
-  // draw.
-  const uint64_t min_run = std::max<uint64_t>(1, kMinRunBytes * 8 / bits);
+  // of its own stratum, on a border of as many bytes where it can: disjoint and ascending without a
+  // second draw.
+  const uint64_t min_run = std::max<uint64_t>(1, size_.run_bytes * 8 / bits);
   const uint64_t count = std::clamp<uint64_t>(budget / min_run, 1, kRunsPerTensor);
   const uint64_t length = budget / count;
   const Prf prf(seed_, row.name + '\0' + to_string(row.shape));

@@ -1,8 +1,12 @@
 // Which elements of a row are read: all of them, or runs drawn by a PRF of (seed, tensor name,
-// shape), so that the same elements are read in every model and by everybody who has the seed.
+// shape), so that the same elements are read in every model and by everybody who has the seed. Of
+// tensors that are known in part only (fingerprints), what all models of the row know.
 #pragma once
 
 #include <cstdint>
+#include <memory>
+#include <set>
+#include <string>
 #include <vector>
 
 #include "hieron/core/prf.h"
@@ -10,27 +14,29 @@
 
 namespace hieron {
 
-struct Run {
-  uint64_t first, count;  // elements
-  friend bool operator==(const Run&, const Run&) = default;
+struct SampleSize {
+  uint64_t bytes_per_tensor = 0;  // counted in the leading model's storage
+  uint64_t run_bytes = 4096;  // of one stretch; at most kRunsPerTensor of them, longer if need be
+  std::shared_ptr<const std::set<std::string>> tensors{};  // names of rows; null: all
 };
 
 class Selection {
  public:
   static Selection everything() { return {}; }
-  // About `bytes_per_tensor` of each row, counted in the leading model's storage: at most
-  // `kRunsPerTensor` disjoint runs of at least `min_run_bytes`, whole if the tensor is no larger.
-  static Selection sample(const Seed& seed, uint64_t bytes_per_tensor);
+  // About `bytes_per_tensor` of each row: disjoint runs, the whole tensor if it is no larger.
+  static Selection sample(const Seed& seed, SampleSize size);
 
-  bool whole() const { return bytes_per_tensor_ == 0; }
-  std::vector<Run> runs(const Row& row) const;  // ascending, disjoint
+  bool whole() const { return size_.bytes_per_tensor == 0; }
+  std::vector<Run> runs(const Row& row) const;  // ascending, disjoint; may be empty
 
   static constexpr uint64_t kMinRunBytes = 4096;
   static constexpr uint64_t kRunsPerTensor = 8;
 
  private:
+  std::vector<Run> drawn(const Row& row) const;
+
   Seed seed_;
-  uint64_t bytes_per_tensor_ = 0;
+  SampleSize size_;
 };
 
 }  // namespace hieron

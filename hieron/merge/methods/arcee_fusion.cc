@@ -18,10 +18,10 @@
 #include "hieron/kernels/isa.h"
 #include "hieron/kernels/lanes.h"
 #include "hieron/kernels/softmax_divergence.h"
-#include "hieron/merge/methods/input_choices.h"
 #include "hieron/merge/methods/magnitude_order.h"
-#include "hieron/merge/methods/probe_run.h"
 #include "hieron/merge/methods/table.h"
+#include "hieron/merge/traces/input_choices.h"
+#include "hieron/merge/traces/probe_run.h"
 #include "hieron/walk/walk.h"
 
 namespace hieron {

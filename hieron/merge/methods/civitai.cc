@@ -16,8 +16,8 @@
 #include "hieron/merge/evidence.h"
 #include "hieron/merge/methods/blend_work.h"
 #include "hieron/merge/methods/delta_arrays.h"
-#include "hieron/merge/methods/round_weights.h"
 #include "hieron/merge/methods/table.h"
+#include "hieron/merge/traces/round_weights.h"
 #include "hieron/walk/walk.h"
 
 namespace hieron {

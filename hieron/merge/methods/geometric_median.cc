@@ -13,11 +13,11 @@
 #include <cmath>
 
 #include "hieron/merge/methods/gram.h"
-#include "hieron/merge/methods/input_choices.h"
-#include "hieron/merge/methods/probe_run.h"
-#include "hieron/merge/methods/recover_angles.h"
-#include "hieron/merge/methods/round_weights.h"
 #include "hieron/merge/methods/table.h"
+#include "hieron/merge/traces/input_choices.h"
+#include "hieron/merge/traces/probe_run.h"
+#include "hieron/merge/traces/recover_angles.h"
+#include "hieron/merge/traces/round_weights.h"
 
 namespace hieron {
 namespace {

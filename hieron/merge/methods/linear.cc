@@ -14,9 +14,9 @@
 
 #include "hieron/merge/evidence.h"
 #include "hieron/merge/methods/blend_work.h"
-#include "hieron/merge/methods/round_weights.h"
 #include "hieron/merge/methods/table.h"
-#include "hieron/merge/methods/weight_vectors.h"
+#include "hieron/merge/traces/round_weights.h"
+#include "hieron/merge/traces/weight_vectors.h"
 
 namespace hieron {
 namespace {

@@ -6,9 +6,9 @@
 #include <cmath>
 
 #include "hieron/merge/ends_weights.h"
-#include "hieron/merge/methods/decimals.h"
 #include "hieron/merge/methods/run_method_test.h"
 #include "hieron/merge/methods/table.h"
+#include "hieron/merge/traces/decimals.h"
 
 namespace hieron {
 namespace {

@@ -14,9 +14,9 @@
 #include <set>
 
 #include "hieron/merge/methods/gram.h"
-#include "hieron/merge/methods/input_choices.h"
-#include "hieron/merge/methods/probe_run.h"
 #include "hieron/merge/methods/table.h"
+#include "hieron/merge/traces/input_choices.h"
+#include "hieron/merge/traces/probe_run.h"
 
 namespace hieron {
 namespace {

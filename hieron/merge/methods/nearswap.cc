@@ -21,9 +21,9 @@
 #include "hieron/kernels/isa.h"
 #include "hieron/kernels/lanes.h"
 #include "hieron/kernels/tracked_sum.h"
-#include "hieron/merge/methods/input_choices.h"
-#include "hieron/merge/methods/probe_run.h"
 #include "hieron/merge/methods/table.h"
+#include "hieron/merge/traces/input_choices.h"
+#include "hieron/merge/traces/probe_run.h"
 
 namespace hieron {
 namespace {

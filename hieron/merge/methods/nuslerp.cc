@@ -16,12 +16,12 @@
 
 #include "hieron/core/elementary.h"
 #include "hieron/merge/methods/gram.h"
-#include "hieron/merge/methods/input_choices.h"
-#include "hieron/merge/methods/parameter_curves.h"
-#include "hieron/merge/methods/probe_run.h"
-#include "hieron/merge/methods/recover_angles.h"
-#include "hieron/merge/methods/round_weights.h"
 #include "hieron/merge/methods/table.h"
+#include "hieron/merge/traces/input_choices.h"
+#include "hieron/merge/traces/parameter_curves.h"
+#include "hieron/merge/traces/probe_run.h"
+#include "hieron/merge/traces/recover_angles.h"
+#include "hieron/merge/traces/round_weights.h"
 
 namespace hieron {
 namespace {

@@ -8,8 +8,8 @@
 
 #include "hieron/merge/evidence.h"
 #include "hieron/merge/methods/blend_work.h"
-#include "hieron/merge/methods/round_weights.h"
 #include "hieron/merge/methods/table.h"
+#include "hieron/merge/traces/round_weights.h"
 
 namespace hieron {
 namespace {

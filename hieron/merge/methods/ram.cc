@@ -19,9 +19,9 @@
 #include "hieron/kernels/lanes.h"
 #include "hieron/kernels/tracked_sum.h"
 #include "hieron/merge/methods/delta_arrays.h"
-#include "hieron/merge/methods/input_choices.h"
-#include "hieron/merge/methods/probe_run.h"
 #include "hieron/merge/methods/table.h"
+#include "hieron/merge/traces/input_choices.h"
+#include "hieron/merge/traces/probe_run.h"
 #include "hieron/walk/walk.h"
 
 namespace hieron {

@@ -20,11 +20,11 @@
 #include "hieron/kernels/round_delta.h"
 #include "hieron/kernels/tracked_sum.h"
 #include "hieron/merge/methods/delta_arrays.h"
-#include "hieron/merge/methods/input_choices.h"
 #include "hieron/merge/methods/leaf_sums.h"
 #include "hieron/merge/methods/magnitude_order.h"
-#include "hieron/merge/methods/probe_run.h"
 #include "hieron/merge/methods/table.h"
+#include "hieron/merge/traces/input_choices.h"
+#include "hieron/merge/traces/probe_run.h"
 #include "hieron/walk/walk.h"
 
 namespace hieron {

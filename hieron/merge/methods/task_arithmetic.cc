@@ -12,11 +12,11 @@
 #include "hieron/kernels/exact_sum.h"
 #include "hieron/merge/evidence.h"
 #include "hieron/merge/methods/blend_work.h"
-#include "hieron/merge/methods/probe_run.h"
-#include "hieron/merge/methods/round_weights.h"
 #include "hieron/merge/methods/table.h"
 #include "hieron/merge/methods/task_vectors.h"
-#include "hieron/merge/methods/weight_vectors.h"
+#include "hieron/merge/traces/probe_run.h"
+#include "hieron/merge/traces/round_weights.h"
+#include "hieron/merge/traces/weight_vectors.h"
 
 namespace hieron {
 namespace {

@@ -1,4 +1,4 @@
-#include "hieron/merge/methods/decimals.h"
+#include "hieron/merge/traces/decimals.h"
 
 #include <algorithm>
 #include <cmath>

@@ -1,4 +1,4 @@
-#include "hieron/merge/methods/parameter_curves.h"
+#include "hieron/merge/traces/parameter_curves.h"
 
 #include <Eigen/Dense>
 #include <algorithm>

@@ -6,11 +6,11 @@
 #include <numeric>
 #include <set>
 
-#include "hieron/merge/methods/decimals.h"
-#include "hieron/merge/methods/known_elements.h"
-#include "hieron/merge/methods/mask_reading.h"
-#include "hieron/merge/methods/round_weights.h"
 #include "hieron/merge/methods/task_vectors.h"
+#include "hieron/merge/traces/decimals.h"
+#include "hieron/merge/traces/known_elements.h"
+#include "hieron/merge/traces/mask_reading.h"
+#include "hieron/merge/traces/round_weights.h"
 
 namespace hieron {
 namespace {

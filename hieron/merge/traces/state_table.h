@@ -12,8 +12,8 @@
 #include <vector>
 
 #include "hieron/merge/evidence.h"
-#include "hieron/merge/methods/element_states.h"
-#include "hieron/merge/methods/states.h"
+#include "hieron/merge/traces/element_states.h"
+#include "hieron/merge/traces/states.h"
 
 namespace hieron {
 

@@ -1,4 +1,4 @@
-#include "hieron/merge/methods/state_table.h"
+#include "hieron/merge/traces/state_table.h"
 
 #include <Eigen/Dense>
 #include <algorithm>
@@ -8,7 +8,7 @@
 
 #include "hieron/fit/span_fit.h"
 #include "hieron/kernels/decode.h"
-#include "hieron/merge/methods/state_pursuit.h"
+#include "hieron/merge/traces/state_pursuit.h"
 
 namespace hieron {
 namespace {

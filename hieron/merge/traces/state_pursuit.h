@@ -14,7 +14,7 @@
 #include "hieron/fit/depth.h"
 #include "hieron/fit/span_fit.h"
 #include "hieron/merge/evidence.h"
-#include "hieron/merge/methods/states.h"
+#include "hieron/merge/traces/states.h"
 
 namespace hieron {
 

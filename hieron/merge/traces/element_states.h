@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "hieron/merge/evidence.h"
-#include "hieron/merge/methods/states.h"
+#include "hieron/merge/traces/states.h"
 
 namespace hieron {
 

@@ -1,4 +1,4 @@
-#include "hieron/merge/methods/element_states.h"
+#include "hieron/merge/traces/element_states.h"
 
 #include <Eigen/Dense>
 #include <algorithm>

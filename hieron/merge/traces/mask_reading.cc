@@ -1,11 +1,11 @@
-#include "hieron/merge/methods/mask_reading.h"
+#include "hieron/merge/traces/mask_reading.h"
 
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <numeric>
 
-#include "hieron/merge/methods/mask_seed.h"
+#include "hieron/merge/traces/mask_seed.h"
 
 namespace hieron {
 namespace {
@@ -411,6 +411,41 @@ std::shared_ptr<const MaskReading> read_masks(const Evidence& evidence) {
   return *evidence.masks;
 }
 
+namespace {
+
+// More than there is by chance.
+bool beyond_chance(const StateTable& states) {
+  const double by_chance = states.by_chance();
+  return states.explained() >= by_chance + kOverChance * (1 - by_chance);
+}
+
+// Elements in which the suspect alone is not the base.
+uint64_t changed_alone(const StateTable& table, const StateTensor& tensor) {
+  const auto& values = tensor.whole->values;
+  uint64_t count = 0;
+  for (size_t i = 0; i < tensor.whole->elements(); ++i) {
+    const float base = values[table.base][i];
+    const bool alone =
+        std::ranges::all_of(table.parents, [&](size_t m) { return values[m][i] == base; });
+    count += alone && values[0][i] != base;
+  }
+  return count;
+}
+
+}  // namespace
+
+double masked_share(const Evidence& evidence) {
+  const auto reading = read_masks(evidence);
+  if (!reading || !beyond_chance(reading->states)) return 0;
+  if (std::ranges::none_of(reading->masks, &ParentMask::masked)) return 0;
+  uint64_t all = 0, explained = 0;
+  for (const StateTensor& tensor : reading->states.tensors) {
+    all += tensor.telling + changed_alone(reading->states, tensor);
+    explained += tensor.explained;
+  }
+  return all ? static_cast<double>(explained) / static_cast<double>(all) : 0;
+}
+
 std::optional<MaskEstimate> mask_estimate(const Evidence& evidence) {
   const auto reading = read_masks(evidence);
   if (!reading || reading->family == MaskFamily::kNone) return std::nullopt;
@@ -424,8 +459,7 @@ std::optional<MaskEstimate> mask_estimate(const Evidence& evidence) {
                      .tensors = states.tensors.size(),
                      .elements = 0};
   for (const StateTensor& tensor : states.tensors) found.elements += tensor.telling;
-  if (found.elements < kLeastTelling || found.explained < kExplained ||
-      found.explained < found.by_chance + kOverChance * (1 - found.by_chance)) {
+  if (found.elements < kLeastTelling || found.explained < kExplained || !beyond_chance(states)) {
     return std::nullopt;
   }
   for (size_t k = 0; k < states.parents.size(); ++k) {

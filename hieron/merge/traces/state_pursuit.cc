@@ -1,4 +1,4 @@
-#include "hieron/merge/methods/state_pursuit.h"
+#include "hieron/merge/traces/state_pursuit.h"
 
 #include <algorithm>
 #include <array>

@@ -1,4 +1,4 @@
-#include "hieron/merge/methods/states.h"
+#include "hieron/merge/traces/states.h"
 
 #include <limits>
 

@@ -1,4 +1,4 @@
-#include "hieron/merge/methods/probe_run.h"
+#include "hieron/merge/traces/probe_run.h"
 
 #include <algorithm>
 #include <bit>

@@ -1,4 +1,4 @@
-#include "hieron/merge/methods/recover_angles.h"
+#include "hieron/merge/traces/recover_angles.h"
 
 #include <algorithm>
 #include <cmath>
@@ -7,8 +7,8 @@
 #include "hieron/core/shape.h"
 #include "hieron/fit/depth.h"
 #include "hieron/fit/interval.h"
-#include "hieron/merge/methods/decimals.h"
-#include "hieron/merge/methods/round_weights.h"
+#include "hieron/merge/traces/decimals.h"
+#include "hieron/merge/traces/round_weights.h"
 
 namespace hieron {
 namespace {

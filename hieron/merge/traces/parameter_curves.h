@@ -13,7 +13,7 @@
 
 #include "hieron/merge/evidence.h"
 #include "hieron/merge/hypothesis.h"
-#include "hieron/merge/methods/recover_angles.h"
+#include "hieron/merge/traces/recover_angles.h"
 
 namespace hieron {
 

@@ -1,4 +1,4 @@
-#include "hieron/merge/methods/weight_vectors.h"
+#include "hieron/merge/traces/weight_vectors.h"
 
 #include <algorithm>
 #include <cmath>
@@ -8,8 +8,8 @@
 #include <optional>
 #include <set>
 
-#include "hieron/merge/methods/probe_run.h"
-#include "hieron/merge/methods/round_weights.h"
+#include "hieron/merge/traces/probe_run.h"
+#include "hieron/merge/traces/round_weights.h"
 
 namespace hieron {
 namespace {

@@ -1,4 +1,4 @@
-#include "hieron/merge/methods/input_choices.h"
+#include "hieron/merge/traces/input_choices.h"
 
 #include <algorithm>
 #include <bit>
@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <numeric>
 
-#include "hieron/merge/methods/round_weights.h"
+#include "hieron/merge/traces/round_weights.h"
 
 namespace hieron {
 

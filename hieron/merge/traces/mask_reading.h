@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "hieron/merge/evidence.h"
-#include "hieron/merge/methods/state_table.h"
+#include "hieron/merge/traces/state_table.h"
 
 namespace hieron {
 
@@ -57,6 +57,10 @@ struct MaskReading {
 // Null: no masked merge of these candidates is seen. Kept in the evidence; not for several threads
 // at once.
 std::shared_ptr<const MaskReading> read_masks(const Evidence& evidence);
+
+// How much masks explain, however little that is: of the elements that tell, and of those that the
+// suspect changed but no parent. 0 if nothing seems to be dropped, or chance does as well.
+double masked_share(const Evidence& evidence);
 
 // What is known of a masked merge whose recipe is not: for a report.
 struct MaskEstimate {

@@ -1,4 +1,4 @@
-#include "hieron/merge/methods/known_elements.h"
+#include "hieron/merge/traces/known_elements.h"
 
 #include <algorithm>
 #include <memory>

@@ -1,10 +1,10 @@
-#include "hieron/merge/methods/round_weights.h"
+#include "hieron/merge/traces/round_weights.h"
 
 #include <algorithm>
 #include <cmath>
 #include <map>
 
-#include "hieron/merge/methods/decimals.h"
+#include "hieron/merge/traces/decimals.h"
 
 namespace hieron {
 namespace {

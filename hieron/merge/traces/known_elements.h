@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "hieron/merge/method.h"
-#include "hieron/merge/methods/state_table.h"
+#include "hieron/merge/traces/state_table.h"
 
 namespace hieron {
 
