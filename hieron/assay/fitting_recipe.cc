@@ -422,7 +422,7 @@ class Searcher {
     std::vector<std::shared_ptr<const Checkpoint>> models{suspect_};
     RecipeModels opened(
         file_.path, casts_first(arithmetic_) ? AdapterArithmetic::kPeft : AdapterArithmetic::kExact,
-        opened_);
+        opened_, file_.options.source);
     Status fine;
     for (const Recipe& recipe : recipes_) {
       for_each_model(recipe, [&](const ModelRef& ref) {

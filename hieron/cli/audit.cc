@@ -15,6 +15,7 @@
 #include "hieron/assay/audit.h"
 #include "hieron/assay/pool.h"
 #include "hieron/cli/command.h"
+#include "hieron/cli/hub_session.h"
 #include "hieron/cli/pool_folder.h"
 #include "hieron/cli/progress.h"
 #include "hieron/core/text.h"
@@ -88,18 +89,18 @@ TerminalStyle style_of_terminal() {
   return style;
 }
 
-Result<AuditInput> open_input(const Asked& asked) {
+Result<AuditInput> open_input(const Asked& asked, const ModelSource& source) {
   AuditInput input;
-  HIERON_TRY(input.suspect, open_ref(asked.suspect));
+  HIERON_TRY(input.suspect, open_ref(asked.suspect, source));
   for (const std::string& parent : asked.parents) {
-    HIERON_TRY(auto model, open_ref(parent));
+    HIERON_TRY(auto model, open_ref(parent, source));
     input.parents.push_back(std::move(model));
   }
   if (!asked.base.empty()) {
-    HIERON_TRY(input.base, open_ref(asked.base));
+    HIERON_TRY(input.base, open_ref(asked.base, source));
   }
   for (const std::string& control : asked.controls) {
-    HIERON_TRY(auto model, open_ref(control));
+    HIERON_TRY(auto model, open_ref(control, source));
     input.controls.push_back(std::move(model));
   }
   return input;
@@ -192,8 +193,10 @@ Outcome run_audit(const Asked& asked, const Context& context) {
   HIERON_TRY(const std::vector<std::string> pool_refs, list_pool(asked.pool));
   if (context.options.seed) options.seed = *context.options.seed;
   options.hash = context.options.hash;
-  HIERON_TRY(AuditInput input, open_input(asked));
-  const std::vector<PoolEntry> pool = open_pool(pool_refs);
+  HIERON_TRY(const ModelSource source,
+             model_source(context, options.sample_bytes > 0 ? Access::kSampled : Access::kWhole));
+  HIERON_TRY(AuditInput input, open_input(asked, source));
+  const std::vector<PoolEntry> pool = open_pool(pool_refs, source);
   HIERON_CHECK(check_outputs(asked, context, input, pool));
   std::optional<PoolReport> report;
   if (!asked.pool.empty()) {
@@ -204,6 +207,7 @@ Outcome run_audit(const Asked& asked, const Context& context) {
     options.walk = walk_options(context, progress);
     return audit(input, options);
   }());
+  if (hub_requests(context) > 0) result.sampling.requests = hub_requests(context);
   if (report) {
     for (std::string& sentence : pool_sentences(*report)) {
       result.warnings.push_back(std::move(sentence));

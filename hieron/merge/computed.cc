@@ -148,8 +148,12 @@ Result<std::shared_ptr<const Checkpoint>> open_recipe(const std::string& path,
   return computed_checkpoint(plan);
 }
 
-Result<std::shared_ptr<const Checkpoint>> open_ref(const std::string& ref) {
-  return is_recipe(ref) ? open_recipe(ref) : open_checkpoint(ref);
+Result<std::shared_ptr<const Checkpoint>> open_ref(const std::string& ref,
+                                                   const ModelSource& source) {
+  if (!is_recipe(ref)) return open_checkpoint(ref, source);
+  PlanOptions options;
+  options.source = {source.hub, Access::kWhole};
+  return open_recipe(ref, options);
 }
 
 }  // namespace hieron

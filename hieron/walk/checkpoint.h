@@ -18,6 +18,7 @@
 #include "hieron/core/dtype.h"
 #include "hieron/core/error.h"
 #include "hieron/core/shape.h"
+#include "hieron/hub/access.h"
 #include "hieron/io/file.h"
 
 namespace hieron {
@@ -104,8 +105,10 @@ Status read_elements(const Checkpoint& checkpoint, const TensorInfo& tensor, uin
                      std::span<std::byte> out);
 
 // `ref`: a folder (model.safetensors.index.json, or model.safetensors, or its *.safetensors files),
-// a .safetensors file, or an index file. Headers and the index are read and checked against each
-// other.
-Result<std::shared_ptr<const Checkpoint>> open_checkpoint(const std::string& ref);
+// a .safetensors file, or an index file; else, if `source` has a hub, a model there:
+// org/name[@revision] or hf://…. An existing path wins. Headers and the index are read and checked
+// against each other.
+Result<std::shared_ptr<const Checkpoint>> open_checkpoint(const std::string& ref,
+                                                          const ModelSource& source = {});
 
 }  // namespace hieron

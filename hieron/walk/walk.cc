@@ -123,6 +123,41 @@ uint64_t selected_bytes(std::span<const Row> rows, const Selection& selection) {
   return total;
 }
 
+// Tells files that lie far away what will be read of them, all at once and before the first of it
+// is needed: so their requests are many in flight, and neighbours are asked for together.
+void announce(std::span<const Checkpoint* const> models, std::span<const Row> rows,
+              const Selection& selection) {
+  std::vector<std::vector<std::vector<Extent>>> wanted(models.size());  // by model and file
+  bool far = false;
+  for (size_t m = 0; m < models.size(); ++m) {
+    for (const CheckpointFile& source : models[m]->files) {
+      const Extent whole{0, source.bytes};
+      far = far || source.file->far_bytes({&whole, 1}) > 0;
+    }
+    wanted[m].resize(models[m]->files.size());
+  }
+  if (!far) return;
+  for (const Row& row : rows) {
+    for (const Run& run : selection.runs(row)) {
+      for (size_t m = 0; m < models.size(); ++m) {
+        const TensorView* view = view_of(row, m);
+        if (!view || view->tensor->computed) continue;
+        const TensorInfo& tensor = *view->tensor;
+        wanted[m][tensor.stored.file].push_back(
+            {tensor.stored.offset + bytes_of(tensor, view->first + run.first),
+             bytes_of(tensor, run.count)});
+      }
+    }
+  }
+  for (size_t m = 0; m < models.size(); ++m) {
+    for (size_t f = 0; f < wanted[m].size(); ++f) {
+      if (wanted[m][f].empty()) continue;
+      std::ranges::sort(wanted[m][f], {}, &Extent::offset);
+      models[m]->files[f].file->will_read(wanted[m][f]);
+    }
+  }
+}
+
 // One worker's memory: for each model a page-aligned buffer of one read and a page on either side.
 class Buffers {
  public:
@@ -333,6 +368,7 @@ Result<WalkStats> walk(std::span<const Checkpoint* const> models, std::span<cons
   const uint64_t fair = total_elements(rows) / (4 * worker_count(options)) * element_bits / 8;
   WalkRun run(models, rows, selection, visitor, options, block_elements, widest * element_bits / 8,
               std::min(bytes, fair));
+  announce(models, rows, selection);
   return run.run();
 }
 
