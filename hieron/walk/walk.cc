@@ -207,6 +207,10 @@ class Buffers {
     // Whole pages around the block, so that a direct read needs no second copy.
     const uint64_t low = begin / kPage * kPage;
     const uint64_t high = std::min((begin + bytes + kPage - 1) / kPage * kPage, source.bytes);
+    const Extent pages{low, high - low};
+    if (source.file->far_bytes({&pages, 1}) > 0) {  // not for a few bytes more from far away
+      return source.file->read_at(begin, {buffer, bytes});
+    }
     base_[m] = buffer + (begin - low);
     return source.file->read_at(low, {buffer, high - low});
   }
