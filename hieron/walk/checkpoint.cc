@@ -213,6 +213,20 @@ Status read_elements(const Checkpoint& checkpoint, const TensorInfo& tensor, uin
   return checkpoint.files[tensor.stored.file].file->read_at(tensor.stored.offset + offset, out);
 }
 
+void will_read(std::span<const Wanted> wanted) {
+  std::map<const File*, std::vector<Extent>> extents;
+  for (const Wanted& w : wanted) {
+    if (w.tensor->computed) continue;
+    const auto bits = static_cast<uint64_t>(info(w.tensor->dtype).bits);
+    extents[w.checkpoint->files[w.tensor->stored.file].file.get()].push_back(
+        {w.tensor->stored.offset + w.first * bits / 8, w.count * bits / 8});
+  }
+  for (auto& [file, all] : extents) {
+    std::ranges::sort(all, {}, &Extent::offset);
+    file->will_read(all);
+  }
+}
+
 Result<std::shared_ptr<const Checkpoint>> open_checkpoint(const std::string& ref) {
   HIERON_TRY(Located located, locate(ref));
   auto checkpoint = std::make_shared<Checkpoint>();

@@ -33,6 +33,8 @@ class ComputedTensor {
   virtual ~ComputedTensor() = default;
   // Elements [first, first + out.size()/element size), as stored in the tensor's dtype.
   virtual Status read(uint64_t first, std::span<std::byte> out) const = 0;
+  // Does the first of its elements take all of its inputs' (a rank, a norm)?
+  virtual bool reads_all() const { return false; }
 };
 
 struct Stored {
@@ -102,6 +104,15 @@ struct Checkpoint {
 // Reads elements [first, first + out.size()/element size) of one tensor. Thread-safe.
 Status read_elements(const Checkpoint& checkpoint, const TensorInfo& tensor, uint64_t first,
                      std::span<std::byte> out);
+
+// Elements that read_elements() will soon be asked for: from files far away they are fetched
+// together.
+struct Wanted {
+  const Checkpoint* checkpoint;
+  const TensorInfo* tensor;
+  uint64_t first, count;
+};
+void will_read(std::span<const Wanted> wanted);
 
 // `ref`: a folder (model.safetensors.index.json, or model.safetensors, or its *.safetensors files),
 // a .safetensors file, or an index file. Headers and the index are read and checked against each
