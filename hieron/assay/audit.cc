@@ -199,6 +199,7 @@ class Auditor {
     roles_ = RoleTable::of(config ? config->architecture : "");
     set_aside_codes();
     choose_selection();
+    HIERON_CHECK(announce_selection());
     const Selection fit = fit_selection(options_.seed, alignment_, selection_);
     HIERON_TRY(sample_, draw_sample(alignment_, roles_, options_.seed, fit, options_.walk));
     for (const SampleRow& row : sample_.rows) {
@@ -217,6 +218,34 @@ class Auditor {
                                     .run_bytes = std::min(bytes, kSampleRun),
                                     .tensors = draw_tensors(alignment_.rows, roles_, options_.seed),
                                     .whole_bytes = kWholePerSample * bytes});
+  }
+
+  // All that the fit and the proof will read, in one go: of the controls the fit's part.
+  Status announce_selection() {
+    if (selection_.whole()) return {};
+    const Selection fit = fit_selection(options_.seed, alignment_, selection_);
+    std::vector<Wanted> wanted;
+    for (const Row& row : alignment_.rows) {
+      const std::vector<Run> all = selection_.runs(row), first = fit.runs(row);
+      for (size_t m = 0; m < row.views.size(); ++m) {
+        if (!row.views[m]) continue;
+        const bool control = std::ranges::find(cast_.controls, m) != cast_.controls.end();
+        for (const Run& run : control ? first : all) {
+          wanted.push_back({alignment_.models[m], row.views[m]->tensor,
+                            row.views[m]->first + run.first, run.count});
+        }
+      }
+    }
+    if (const uint64_t bytes = far_bytes(wanted); bytes > options_.max_download) {
+      return system_error(
+          fmt::format("The sample takes {} MB over the network, and {} MB are allowed; give "
+                      "--max-download {}MB, or a smaller --sample.",
+                      bytes / 1'000'000 + 1, options_.max_download / 1'000'000,
+                      bytes / 1'000'000 + 1),
+          input_.suspect->ref);
+    }
+    will_read(wanted);
+    return {};
   }
 
   // All models with their experts as one of them has them. A recipe asks for the suspect's layout
@@ -1299,7 +1328,9 @@ class Auditor {
 
 // As the suspect has its experts, which is how most tools that leave them so merge them; if that
 // does not settle it, the other way.
-Result<AuditResult> audit(const AuditInput& input, const AuditOptions& options) {
+namespace {
+
+Result<AuditResult> audit_once(const AuditInput& input, const AuditOptions& options) {
   if (!experts_differ(input)) return Auditor(input, options, std::nullopt).run();
   const bool fused = expert_layout(*input.suspect) == ExpertLayout::kFused;
   const ExpertLayout own = fused ? ExpertLayout::kFused : ExpertLayout::kSeparate;
@@ -1311,6 +1342,17 @@ Result<AuditResult> audit(const AuditInput& input, const AuditOptions& options) 
   };
   const bool better = settled(apart) || explained(apart) > explained(as_it_is);
   return better ? std::move(apart) : std::move(as_it_is);
+}
+
+}  // namespace
+
+Result<AuditResult> audit(const AuditInput& input, const AuditOptions& options) {
+  HIERON_TRY(AuditResult result, audit_once(input, options));
+  const bool open = result.verdict.kind == VerdictKind::kUndetermined;
+  if (!open || options.more_bytes <= options.sample_bytes) return result;
+  AuditOptions more = options;
+  more.sample_bytes = options.more_bytes;
+  return audit_once(input, more);
 }
 
 }  // namespace hieron

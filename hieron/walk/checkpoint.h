@@ -113,6 +113,9 @@ struct Wanted {
   uint64_t first, count;
 };
 void will_read(std::span<const Wanted> wanted);
+// Bytes of them that would have to be fetched over a network.
+uint64_t far_bytes(std::span<const Wanted> wanted);
+bool is_far(const Checkpoint& checkpoint);  // does any of its weight files lie far away?
 
 // `ref`: a folder (model.safetensors.index.json, or model.safetensors, or its *.safetensors files),
 // a .safetensors file, or an index file. Headers and the index are read and checked against each
