@@ -399,7 +399,8 @@ class Searcher {
     for (size_t m = 1; m < models.size(); ++m) given.candidates.push_back(m);
     const Seed seed{};  // the same answer every time
     HIERON_TRY(const Sample sample,
-               draw_sample(alignment, roles, seed, fit_selection(seed, alignment, 0), given.walk));
+               draw_sample(alignment, roles, seed,
+                           fit_selection(seed, alignment, Selection::everything()), given.walk));
     const std::array<std::string_view, 1> own{last().method};
     const auto evidence = gather_evidence(given, sample);
     for (const bool any : {false, true}) {

@@ -60,6 +60,15 @@ Result<std::vector<VerdictKind>> parse_expected(const std::string& text) {
   return kinds;
 }
 
+// Of models that are far away, per tensor and model: first, and where that decides nothing.
+constexpr uint64_t kFirstSample = 16u << 10, kMoreSample = 64u << 10;
+
+bool any_far(const AuditInput& input) {
+  const auto far = [](const auto& model) { return model && is_far(*model); };
+  return far(input.suspect) || far(input.base) || std::ranges::any_of(input.parents, far) ||
+         std::ranges::any_of(input.controls, far);
+}
+
 // auto and full: every element of local files. SIZE: so many bytes of each tensor and model.
 Result<uint64_t> parse_sample(const std::string& text) {
   if (text == "auto" || text == "full") return 0;
@@ -194,10 +203,14 @@ Outcome run_audit(const Asked& asked, const Context& context) {
   if (context.options.seed) options.seed = *context.options.seed;
   options.hash = context.options.hash;
   HIERON_TRY(const ModelSource source,
-             model_source(context, options.sample_bytes > 0 ? Access::kSampled : Access::kWhole));
+             model_source(context, asked.sample == "full" ? Access::kWhole : Access::kSampled));
   HIERON_TRY(AuditInput input, open_input(asked, source));
   const std::vector<PoolEntry> pool = open_pool(pool_refs, source);
   HIERON_CHECK(check_outputs(asked, context, input, pool));
+  if (asked.sample == "auto" && any_far(input)) {
+    options.sample_bytes = kFirstSample;
+    options.more_bytes = kMoreSample;
+  }
   std::optional<PoolReport> report;
   if (!asked.pool.empty()) {
     HIERON_TRY(report, choose(asked, context, options, pool, input));

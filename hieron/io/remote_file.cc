@@ -72,7 +72,7 @@ class RemoteFile final : public File, public std::enable_shared_from_this<Remote
 
   mutable std::mutex mutex_;  // guards what follows
   mutable std::condition_variable changed_;
-  mutable Intervals here_, coming_;
+  mutable Intervals here_, coming_, refused_;
   mutable std::vector<Piece> homeless_;  // wait for an address
   mutable std::optional<RemoteAddress> address_;
   mutable uint64_t address_number_ = 0;
@@ -121,8 +121,11 @@ void RemoteFile::ask_for(const std::vector<Extent>& extents, Lock& lock) const {
           ? whole
           : coalesce(extents, kGap, kMostOfARequest, known);
   uint64_t bytes = 0;
-  for (const Extent& extent : wanted) bytes += extent.bytes;
+  for (const Extent& extent : wanted) {
+    for (const Extent& fresh : refused_.missing(extent)) bytes += fresh.bytes;
+  }
   if (!reading_.budget->take(bytes)) {
+    for (const Extent& extent : wanted) refused_.add(extent);  // counted once
     changed_.notify_all();
     return;
   }

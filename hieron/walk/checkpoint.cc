@@ -245,6 +245,39 @@ Status read_elements(const Checkpoint& checkpoint, const TensorInfo& tensor, uin
 
 namespace {
 
+std::map<const File*, std::vector<Extent>> extents_of(std::span<const Wanted> wanted) {
+  std::map<const File*, std::vector<Extent>> extents;
+  for (const Wanted& w : wanted) {
+    if (w.tensor->computed) continue;
+    const auto bits = static_cast<uint64_t>(info(w.tensor->dtype).bits);
+    extents[w.checkpoint->files[w.tensor->stored.file].file.get()].push_back(
+        {w.tensor->stored.offset + w.first * bits / 8, w.count * bits / 8});
+  }
+  for (auto& [file, all] : extents) std::ranges::sort(all, {}, &Extent::offset);
+  return extents;
+}
+
+}  // namespace
+
+void will_read(std::span<const Wanted> wanted) {
+  for (const auto& [file, extents] : extents_of(wanted)) file->will_read(extents);
+}
+
+uint64_t far_bytes(std::span<const Wanted> wanted) {
+  uint64_t bytes = 0;
+  for (const auto& [file, extents] : extents_of(wanted)) bytes += file->far_bytes(extents);
+  return bytes;
+}
+
+bool is_far(const Checkpoint& checkpoint) {
+  return std::ranges::any_of(checkpoint.files, [](const CheckpointFile& file) {
+    const Extent all{0, file.bytes};
+    return file.file->far_bytes({&all, 1}) > 0;
+  });
+}
+
+namespace {
+
 Result<std::shared_ptr<const Checkpoint>> open_here(const std::string& ref) {
   HIERON_TRY(Located located, locate(ref));
   auto checkpoint = std::make_shared<Checkpoint>();

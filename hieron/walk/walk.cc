@@ -127,35 +127,18 @@ uint64_t selected_bytes(std::span<const Row> rows, const Selection& selection) {
 // is needed: so their requests are many in flight, and neighbours are asked for together.
 void announce(std::span<const Checkpoint* const> models, std::span<const Row> rows,
               const Selection& selection) {
-  std::vector<std::vector<std::vector<Extent>>> wanted(models.size());  // by model and file
-  bool far = false;
-  for (size_t m = 0; m < models.size(); ++m) {
-    for (const CheckpointFile& source : models[m]->files) {
-      const Extent whole{0, source.bytes};
-      far = far || source.file->far_bytes({&whole, 1}) > 0;
-    }
-    wanted[m].resize(models[m]->files.size());
-  }
-  if (!far) return;
+  const auto far = [](const Checkpoint* model) { return is_far(*model); };
+  if (std::ranges::none_of(models, far)) return;
+  std::vector<Wanted> wanted;
   for (const Row& row : rows) {
     for (const Run& run : selection.runs(row)) {
       for (size_t m = 0; m < models.size(); ++m) {
         const TensorView* view = view_of(row, m);
-        if (!view || view->tensor->computed) continue;
-        const TensorInfo& tensor = *view->tensor;
-        wanted[m][tensor.stored.file].push_back(
-            {tensor.stored.offset + bytes_of(tensor, view->first + run.first),
-             bytes_of(tensor, run.count)});
+        if (view) wanted.push_back({models[m], view->tensor, view->first + run.first, run.count});
       }
     }
   }
-  for (size_t m = 0; m < models.size(); ++m) {
-    for (size_t f = 0; f < wanted[m].size(); ++f) {
-      if (wanted[m][f].empty()) continue;
-      std::ranges::sort(wanted[m][f], {}, &Extent::offset);
-      models[m]->files[f].file->will_read(wanted[m][f]);
-    }
-  }
+  will_read(wanted);
 }
 
 // One worker's memory: for each model a page-aligned buffer of one read and a page on either side.
