@@ -23,7 +23,7 @@ endif
 # The tests' Python is Debian's, where setup puts NumPy and jsonschema; another one may come first in PATH.
 CONFIGURE = cmake -Wno-dev -DPython3_EXECUTABLE=/usr/bin/python3 --preset
 
-FUZZED ?= header index recipe
+FUZZED ?= header index recipe hub
 SOURCES = find hieron bench fuzz examples tests -name '*.cc' -o -name '*.h'
 LINTED  = find $(LINT_FOLDERS:%=hieron/%) -name '*.cc' ! -name '*_test.cc'
 

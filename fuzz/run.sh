@@ -7,7 +7,7 @@ inputs=${1:?"usage: fuzz/run.sh N [BUILD_DIR [TARGET…]]"}
 here=$(cd "$(dirname "$0")" && pwd)
 build=${2:-$here/../build-clang}
 shift "$(($# < 2 ? $# : 2))"
-[ $# -gt 0 ] || set -- header index recipe
+[ $# -gt 0 ] || set -- header index recipe hub
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 

@@ -24,11 +24,12 @@ MODELS = {"org/parent": FAMILY / "hacker_news-bf16", "org/base": FAMILY / "base-
           "org/control": FAMILY / "reddit_rarepuppers-bf16", "org/control2": FAMILY / "reddit_apple_android-bf16"}
 AUDIT = ["audit", "org/suspect", "--parent", "org/parent", "--base", "org/base", "--control", "org/control",
          "--control", "org/control2", "--sample", "16KiB", "--seed", "07"]
+CERTIFICATES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 REAL_CLIENT = os.environ.get("HIERON_HUB_PYTHON", "")
 
 
 def run(*args, cwd=None, **environment):
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING", "TRANSFORMERS_"))}
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING", "TRANSFORMERS_")) and k not in CERTIFICATES}
     clean |= {"no_proxy": "127.0.0.1,localhost", "NO_PROXY": "127.0.0.1,localhost"}
     return subprocess.run([HIERON, *map(str, args)], capture_output=True, text=True, timeout=240, cwd=cwd,
                           env=clean | {k: str(v) for k, v in environment.items()})
@@ -302,7 +303,7 @@ class HubTest(HubCase):
     def test_faults_that_another_try_heals(self):
         healed = {
             "reset": Fault("reset", times=3), "reset-middle": Fault("reset-middle", times=3),
-            "truncated": Fault("truncated", times=3), "short": Fault("short", times=1),
+            "truncated": Fault("truncated", times=3),
             "503": Fault("status", times=3, status=503), "500 of the hub": Fault("status", times=2, server="hub", status=500),
             "429": Fault("429", times=2, server="hub"),
             "429 with Retry-After": Fault("429", times=2, headers={"Retry-After": "1"}),
@@ -333,6 +334,7 @@ class HubTest(HubCase):
             "200": (Fault("200", times=-1, match="", after=0), "status 200"),
             "wrong-range": (Fault("wrong-range", times=-1), "Content-Range"),
             "wrong-size": (Fault("wrong-size", times=-1), "hub lists"),
+            "short": (Fault("short", times=-1), "announces"),
             "416": (Fault("416", times=-1), "416"),
             "gzip": (Fault("gzip", times=-1), "encoded"),
             "truncated": (Fault("truncated", times=-1), "several tries"),

@@ -37,10 +37,12 @@ constexpr double kPeak = 0.1;         // D16 that a masked parent shows …
 constexpr double kAboveFloor = 3;     // … and so many times that of the others
 constexpr double kSpanned = 0.5;  // of a control's distance: more, and it may be kin of the merge
 
-// The same file under any name, or the same folder of files.
+// The same file under any name or of the same SHA-256, or the same folder of files.
 bool same_files(const Checkpoint& a, const Checkpoint& b) {
   if (a.files.empty() || a.files.size() != b.files.size()) return false;
   for (size_t i = 0; i < a.files.size(); ++i) {
+    const std::string& sha256 = a.files[i].origin.sha256;
+    if (!sha256.empty() && sha256 == b.files[i].origin.sha256) continue;
     std::error_code ignored;
     if (!fs::equivalent(fs::path(a.folder) / a.files[i].path, fs::path(b.folder) / b.files[i].path,
                         ignored)) {

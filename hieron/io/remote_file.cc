@@ -124,7 +124,7 @@ void RemoteFile::ask_for(const std::vector<Extent>& extents, Lock& lock) const {
   for (const Extent& extent : wanted) {
     for (const Extent& fresh : refused_.missing(extent)) bytes += fresh.bytes;
   }
-  if (!reading_.budget->take(bytes)) {
+  if (bytes == 0 || !reading_.budget->take(bytes)) {
     for (const Extent& extent : wanted) refused_.add(extent);  // counted once
     changed_.notify_all();
     return;
@@ -340,7 +340,7 @@ bool DownloadBudget::take(uint64_t bytes) {
   const std::lock_guard lock(mutex_);
   if (refused_ > 0 || bytes > limit_ - taken_) {
     refused_ += bytes;
-    return bytes == 0;
+    return false;
   }
   taken_ += bytes;
   return true;
