@@ -34,13 +34,15 @@ def proxy(folder, pem, backend):
     host, _, number = backend.removeprefix("http://").partition(":")
     log = folder / f"access-{port}.log"
     process = subprocess.Popen(
-        [shutil.which("nghttpx", path=PATH), f"--frontend=127.0.0.1,{port}", f"--backend={host},{number}", "--workers=1", "--errorlog-file=/dev/null",
+        [shutil.which("nghttpx", path=PATH), f"--frontend=127.0.0.1,{port}", f"--backend={host},{number}", "--workers=1", "--no-ocsp",
+         "--conf=/dev/null", "--errorlog-file=/dev/null",
          f"--accesslog-file={log}", "--accesslog-format=$alpn $request", f"{folder}/key.pem", f"{folder}/cert.pem"])
-    for _ in range(100):
+    for _ in range(400):
         with socket.socket() as s:
             if s.connect_ex(("127.0.0.1", port)) == 0:
                 return process, port, log
         time.sleep(0.05)
+    process.kill()
     raise RuntimeError("nghttpx does not start")
 
 

@@ -236,7 +236,7 @@ class HubTest(HubCase):
         done = self.on_hub("diff", "org/big", "org/big")
         self.assertEqual(done.returncode, 0, done.stderr)
         fetched = [r for r in self.hub.requests[before:] if r[0] == "cdn"]
-        self.assertEqual(len(fetched), 2)  # of five pieces three were there
+        self.assertEqual(len(fetched), 3)  # of six pieces three were there
         self.assertEqual(list((self.home / "hf/hub/models--org--big/blobs").glob("*.incomplete")), [])
 
     def make_large(self, path, size):
@@ -269,7 +269,7 @@ class HubTest(HubCase):
 
     def test_what_is_missing_private_or_gated_is_told_apart(self):
         inspect = lambda ref, **env: self.on_hub("inspect", ref, **env)
-        self.refused(inspect("org/none"), "org/none", "is not on", "private")
+        self.refused(inspect("org/none"), "org/none", "no such model", "private")
         self.refused(inspect("org/none", HF_TOKEN="hf_good"), "org/none", "whose token")
         self.refused(inspect("org/base@v9"), "no revision", "v9")
         self.refused(inspect("org/base", HF_TOKEN="hf_bad"), "does not accept the token")

@@ -27,6 +27,7 @@ constexpr size_t kAhead = 48;          // pieces that are asked for before their
 struct Job {
   HubFile file;
   RemoteSource source;
+  std::string name;         // for messages
   std::string draft, list;  // paths
   Intervals here = {};      // by the list of an earlier run
   std::unique_ptr<BlobLock> lock = {};
@@ -70,8 +71,10 @@ class Fetching {
     const std::string blob = cache_.blob(file.file.etag);
     Job job{.file = std::move(file.file),
             .source = std::move(file.source),
+            .name = {},
             .draft = blob + ".hieron.incomplete",
             .list = blob + ".hieron-has.incomplete"};
+    job.name = job.source.name;
     std::error_code ignored;
     const uint64_t size = job.file.bytes;
     job.there = fs::exists(blob, ignored);
@@ -160,7 +163,7 @@ class Fetching {
       return system_error(
           fmt::format("{}: what arrived is not the file that the hub lists (its SHA-256 is {}), so "
                       "it was thrown away. Fetch it again.",
-                      printable(job.file.path), sha256),
+                      job.name, sha256),
           job.file.path);
     }
     fs::remove(job.list, failed);

@@ -160,7 +160,7 @@ std::string next_page(std::string_view link) {
 std::unexpected<Error> hub_failure(const HttpHead& head, const HubReference& model,
                                    const std::string& file, bool has_token) {
   const std::string_view code = head.header("x-error-code");
-  const std::string hub = origin_of(head.url);
+  const std::string hub = shown_origin(head.url);
   const std::string& repo = model.repo;
   const auto say = [&](std::string sentence) { return system_error(std::move(sentence), repo); };
   if (code == "GatedRepo") {
@@ -192,9 +192,10 @@ std::unexpected<Error> hub_failure(const HttpHead& head, const HubReference& mod
   }
   if (code == "RepoNotFound" || head.status == 401 || head.status == 404) {
     return say(fmt::format(
-        "{} is not on {}, or it is private{}.", repo, hub,
-        has_token ? " and the token may not read it. Check the name, and whose token it is"
-                  : ". Check the name, or set HF_TOKEN to a token that may read it"));
+        "{}: there is no such path here, and no such model on {}{}.", repo, hub,
+        has_token
+            ? ", or the token may not read it; check the name, and whose token it is"
+            : ", or it is private; check the name, or set HF_TOKEN to a token that may read it"));
   }
   if (head.status == 403) {
     return say(fmt::format(

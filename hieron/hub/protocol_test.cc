@@ -81,7 +81,8 @@ std::string sentence(int status, std::vector<std::pair<std::string, std::string>
 }
 
 TEST(HubFailure, TellsTheCausesApart) {
-  EXPECT_THAT(sentence(401, {{"x-error-code", "RepoNotFound"}}, false), HasSubstr("is not on"));
+  EXPECT_THAT(sentence(401, {{"x-error-code", "RepoNotFound"}}, false),
+              HasSubstr("no such model on"));
   EXPECT_THAT(sentence(404, {{"x-error-code", "RepoNotFound"}}, true), HasSubstr("whose token"));
   EXPECT_THAT(sentence(401, {}, false), HasSubstr("private"));
   EXPECT_THAT(

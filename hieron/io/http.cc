@@ -62,11 +62,6 @@ std::string part(const Url& url, CURLUPart which, unsigned flags = 0) {
   return copy;
 }
 
-std::string host_of(const std::string& url) {
-  const Url parsed = parse_url(url);
-  return parsed ? part(parsed, CURLUPART_HOST) : std::string();
-}
-
 bool is_redirect(int status) {
   return status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
 }
@@ -114,7 +109,7 @@ bool is_tls(CURLcode code) {
 
 std::unexpected<Error> transport_failure(CURLcode code, const char* detail,
                                          const std::string& url) {
-  const std::string host = printable(host_of(url));
+  const std::string host = shown_origin(url);
   const std::string why = printable(*detail ? detail : curl_easy_strerror(code), 200);
   if (is_tls(code)) {
     return system_error(
@@ -623,6 +618,14 @@ std::string origin_of(std::string_view url) {
   return fmt::format("{}://{}:{}", scheme, host, part(parsed, CURLUPART_PORT, CURLU_DEFAULT_PORT));
 }
 
+std::string shown_origin(std::string_view url) {
+  const Url parsed = parse_url(std::string(url));
+  if (!parsed) return shown_url(url);
+  const std::string port = part(parsed, CURLUPART_PORT);
+  return printable(fmt::format("{}://{}{}{}", part(parsed, CURLUPART_SCHEME),
+                               part(parsed, CURLUPART_HOST), port.empty() ? "" : ":", port));
+}
+
 std::string resolve_location(const std::string& url, const std::string& location) {
   const Url parsed = parse_url(url);
   if (!parsed) return {};
@@ -680,7 +683,7 @@ std::string bare_etag(std::string_view text) {
 }
 
 std::unexpected<Error> http_failure(const HttpHead& head, std::string_view what) {
-  const std::string host = printable(host_of(head.url));
+  const std::string host = shown_origin(head.url);
   if (head.status == 429) {
     const auto wait = asked_wait(head, std::time(nullptr));
     return system_error(

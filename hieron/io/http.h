@@ -90,6 +90,8 @@ class HttpClient {
 std::string shown_url(std::string_view url);
 // Scheme, host and port: whom a token may be sent to. Empty if it is no http address.
 std::string origin_of(std::string_view url);
+// The same for messages: without the port that goes without saying.
+std::string shown_origin(std::string_view url);
 // What a Location of an answer from `url` means; empty if it makes no sense.
 std::string resolve_location(const std::string& url, const std::string& location);
 

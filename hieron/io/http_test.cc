@@ -185,6 +185,8 @@ TEST(ShownUrl, HidesUserAndQuery) {
   EXPECT_EQ(shown_url("https://u:p@host/a/b?sig=1#x"), "https://host/a/b");
   EXPECT_EQ(shown_url("http://host:8080"), "http://host:8080");
   EXPECT_EQ(shown_url("https://host/a@b"), "https://host/a@b");
+  EXPECT_EQ(shown_origin("https://u:p@host:443/a?b"), "https://host:443");
+  EXPECT_EQ(shown_origin("https://host/a?b"), "https://host");
 }
 
 TEST(OriginOf, IsSchemeHostAndPort) {

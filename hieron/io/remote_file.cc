@@ -189,7 +189,7 @@ void RemoteFile::request(Piece piece, const RemoteAddress& address) const {
 
 // Is this exactly what was asked for?
 Status RemoteFile::check(const HttpHead& head, const Extent& extent) const {
-  const std::string host = origin_of(head.url);
+  const std::string host = shown_origin(head.url);
   if (head.status == 200) {
     if (extent.offset != 0 || extent.bytes != source_.bytes) {
       return system_error(
@@ -276,7 +276,7 @@ void RemoteFile::arrived(Piece piece, Result<HttpResponse> answer) const {
                       fmt::format("{}: the hub lists {} bytes, but {} has no bytes {} to {} "
                                   "(status 416). The file is being changed, or damaged; retry "
                                   "later.",
-                                  source_.name, with_commas(source_.bytes), origin_of(head.url),
+                                  source_.name, with_commas(source_.bytes), shown_origin(head.url),
                                   with_commas(piece.extent.offset),
                                   with_commas(piece.extent.offset + piece.extent.bytes - 1)),
                       source_.name});
@@ -290,7 +290,7 @@ void RemoteFile::renew(Piece piece, const HttpHead& head) const {
     return fail(Error{ErrorCode::kSystem,
                       fmt::format("{}: {} does not let it be read (status {}), although the hub "
                                   "gave its address {} times. Retry later.",
-                                  source_.name, origin_of(head.url), head.status, kMostRenewals),
+                                  source_.name, shown_origin(head.url), head.status, kMostRenewals),
                       source_.name});
   }
   Lock lock(mutex_);

@@ -42,6 +42,9 @@ void replace_all(std::string& text, const std::string& from, const std::string& 
   }
 }
 
+// A hub's names tell nothing of this machine, and anybody can use them.
+bool on_hub(const PlannedModel& model) { return !model.checkpoint->commit.empty(); }
+
 // The recipe with its models by short names; longer references first, as one may begin another.
 std::string public_recipe(const Plan& plan) {
   std::set<std::string> refs;
@@ -54,6 +57,9 @@ std::string public_recipe(const Plan& plan) {
   note(plan.recipe.slices);
   for (const RecipeModule& module : plan.recipe.modules) note(module.slices);
   if (plan.recipe.base_model) refs.insert(plan.recipe.base_model->text);
+  for (const PlannedModel& model : plan.models) {
+    if (on_hub(model)) refs.erase(model.ref);
+  }
   std::vector<std::string> ordered(refs.begin(), refs.end());
   std::ranges::sort(ordered, std::ranges::greater(),
                     [](const std::string& ref) { return std::pair(ref.size(), ref); });
@@ -69,10 +75,15 @@ Json inputs_json(const Plan& plan) {
   for (const PlannedModel& model : plan.models) {
     Json files = Json::array();
     for (const CheckpointFile& file : model.checkpoint->files) {
-      files.push_back(
-          {{"path", last_component(file.path)}, {"bytes", file.bytes}, {"sha256", nullptr}});
+      const std::string& sha256 = file.origin.sha256;
+      files.push_back({{"path", last_component(file.path)},
+                       {"bytes", file.bytes},
+                       {"sha256", sha256.empty() ? Json() : Json(sha256)}});
     }
-    inputs.push_back({{"ref", short_name(model.ref)}, {"files", std::move(files)}});
+    Json input{{"ref", on_hub(model) ? model.ref : short_name(model.ref)},
+               {"files", std::move(files)}};
+    if (on_hub(model)) input["commit"] = model.checkpoint->commit;
+    inputs.push_back(std::move(input));
   }
   return inputs;
 }
