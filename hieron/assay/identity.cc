@@ -26,9 +26,9 @@ Result<std::string> hash_file(const File& file) {
 }  // namespace
 
 Result<ModelIdentity> identify(const Checkpoint& model, bool hash, unsigned threads) {
-  ModelIdentity identity{.ref = model.ref, .commit = {}, .files = {}};
+  ModelIdentity identity{.ref = model.ref, .commit = model.commit, .files = {}};
   for (const CheckpointFile& file : model.files)
-    identity.files.push_back({file.path, file.bytes, {}});
+    identity.files.push_back({file.path, file.bytes, file.origin.sha256});
   if (!hash) return identity;
   std::mutex mutex;
   std::optional<Error> error;

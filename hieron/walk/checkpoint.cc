@@ -12,6 +12,7 @@
 #include "hieron/core/text.h"
 #include "hieron/format/safetensors.h"
 #include "hieron/format/shard_index.h"
+#include "hieron/walk/assemble.h"
 
 namespace hieron {
 namespace {
@@ -96,10 +97,9 @@ Result<Located> locate(const std::string& ref) {
   return Located{folder, {file}, {}};
 }
 
-Status add_file(Checkpoint& checkpoint, const fs::path& folder, const std::string& name,
-                uint32_t index) {
-  HIERON_TRY(std::unique_ptr<File> file, open_file((folder / name).string()));
-  HIERON_TRY(SafetensorsHeader header, read_safetensors_header(*file));
+Status add_file(Checkpoint& checkpoint, CheckpointFile file) {
+  const auto index = static_cast<uint32_t>(checkpoint.files.size());
+  HIERON_TRY(SafetensorsHeader header, read_safetensors_header(*file.file));
   for (StoredTensor& stored : header.tensors) {
     const uint64_t elements = element_count(stored.shape).value_or(0);
     checkpoint.tensors.push_back(TensorInfo{.name = std::move(stored.name),
@@ -111,7 +111,7 @@ Status add_file(Checkpoint& checkpoint, const fs::path& folder, const std::strin
   }
   checkpoint.metadata.merge(header.metadata);
   for (std::string& warning : header.warnings) checkpoint.warnings.push_back(std::move(warning));
-  checkpoint.files.push_back({name, file->size(), std::shared_ptr<const File>(std::move(file))});
+  checkpoint.files.push_back(std::move(file));
   return {};
 }
 
@@ -152,6 +152,34 @@ Status check_index(const Checkpoint& checkpoint, const ShardIndex& index, const 
     }
   }
   return {};
+}
+
+// `shards`: what the index says, if there is one.
+Result<std::shared_ptr<const Checkpoint>> assemble(CheckpointParts parts,
+                                                   const std::optional<ShardIndex>& shards) {
+  auto checkpoint = std::make_shared<Checkpoint>();
+  checkpoint->ref = std::move(parts.ref);
+  checkpoint->commit = std::move(parts.commit);
+  checkpoint->folder = parts.folder;
+  if (shards) {
+    checkpoint->metadata = shards->metadata;
+    checkpoint->tensors.reserve(shards->weight_map.size());
+  }
+  for (CheckpointFile& file : parts.files) HIERON_CHECK(add_file(*checkpoint, std::move(file)));
+  HIERON_CHECK(checkpoint->index());
+  if (shards) {
+    HIERON_CHECK(
+        check_index(*checkpoint, *shards, (fs::path(parts.folder) / parts.index_file).string()));
+  }
+  const fs::path config = fs::path(parts.folder) / "config.json";
+  if (is_regular(config)) {
+    if (auto text = read_text(config.string(), kMaxConfigBytes)) {
+      checkpoint->config_json = *std::move(text);
+    } else {
+      checkpoint->warnings.push_back(text.error().sentence);
+    }
+  }
+  return checkpoint;
 }
 
 }  // namespace
@@ -213,11 +241,16 @@ Status read_elements(const Checkpoint& checkpoint, const TensorInfo& tensor, uin
   return checkpoint.files[tensor.stored.file].file->read_at(tensor.stored.offset + offset, out);
 }
 
+Result<std::shared_ptr<const Checkpoint>> assemble_checkpoint(CheckpointParts parts) {
+  std::optional<ShardIndex> shards;
+  if (!parts.index_file.empty()) {
+    HIERON_TRY(shards, read_index((fs::path(parts.folder) / parts.index_file).string()));
+  }
+  return assemble(std::move(parts), shards);
+}
+
 Result<std::shared_ptr<const Checkpoint>> open_checkpoint(const std::string& ref) {
   HIERON_TRY(Located located, locate(ref));
-  auto checkpoint = std::make_shared<Checkpoint>();
-  checkpoint->ref = ref;
-  checkpoint->folder = located.folder.string();
   std::optional<ShardIndex> shards;
   if (!located.index.empty()) {
     const std::string path = (located.folder / located.index).string();
@@ -231,25 +264,23 @@ Result<std::shared_ptr<const Checkpoint>> open_checkpoint(const std::string& ref
                       path, printable(file)),
           path);
     }
-    checkpoint->metadata = shards->metadata;
-    checkpoint->tensors.reserve(shards->weight_map.size());
   }
-  for (uint32_t i = 0; i < located.files.size(); ++i) {
-    HIERON_CHECK(add_file(*checkpoint, located.folder, located.files[i], i));
+  CheckpointParts parts{ref, {}, located.folder.string(), located.index, {}};
+  for (const std::string& name : located.files) {
+    HIERON_TRY(std::unique_ptr<File> file, open_file((located.folder / name).string()));
+    const uint64_t bytes = file->size();
+    parts.files.push_back({name, bytes, std::shared_ptr<const File>(std::move(file))});
   }
-  HIERON_CHECK(checkpoint->index());
-  if (shards) {
-    HIERON_CHECK(check_index(*checkpoint, *shards, (located.folder / located.index).string()));
-  }
-  const fs::path config = located.folder / "config.json";
-  if (is_regular(config)) {
-    if (auto text = read_text(config.string(), kMaxConfigBytes)) {
-      checkpoint->config_json = *std::move(text);
-    } else {
-      checkpoint->warnings.push_back(text.error().sentence);
-    }
-  }
-  return checkpoint;
+  return assemble(std::move(parts), shards);
+}
+
+std::string index_file_of(const Checkpoint& checkpoint) {
+  std::error_code ignored;
+  if (checkpoint.folder.empty()) return {};
+  const bool path = fs::exists(checkpoint.ref, ignored);
+  const auto located =
+      path ? locate(checkpoint.ref) : locate_in_folder(checkpoint.folder, checkpoint.ref);
+  return located ? located->index : std::string();
 }
 
 }  // namespace hieron
