@@ -45,10 +45,11 @@ class Originals {
     for (const std::string& text : against) {
       const size_t equals = text.find('=');
       if (equals == 0 || equals == text.npos || equals + 1 == text.size()) {
-        return usage_error(fmt::format(
-            "--against: \"{}\" is not NAME=REF, such as suspect=folder/of/suspect; the report lists "
-            "the names.",
-            printable(text)));
+        return usage_error(
+            fmt::format("--against: \"{}\" is not NAME=REF, such as suspect=folder/of/suspect; the "
+                        "report lists "
+                        "the names.",
+                        printable(text)));
       }
       HIERON_TRY(auto model, open_ref(text.substr(equals + 1)));
       originals.models_[text.substr(0, equals)] = std::move(model);
@@ -63,18 +64,19 @@ class Originals {
     const auto& files = found->second->files;
     const auto same = std::ranges::find(files, file.path, &CheckpointFile::path);
     if (same != files.end()) return same->file;
-    return refuse(fmt::format("{}: has no file {}, which the pack has of {}; name the same model.",
-                              printable(found->second->ref), printable(file.path),
-                              printable(model.ref)),
-                  found->second->ref);
+    return refuse(
+        fmt::format("{}: has no file {}, which the pack has of {}; name the same model.",
+                    printable(found->second->ref), printable(file.path), printable(model.ref)),
+        found->second->ref);
   }
 
   Status check_used() const {
     for (const auto& [name, model] : models_) {
       if (used_.contains(name)) continue;
-      return usage_error(fmt::format("--against: the pack has no model \"{}\"; its report lists "
-                                     "the names.",
-                                     printable(name)));
+      return usage_error(
+          fmt::format("--against: the pack has no model \"{}\"; its report lists "
+                      "the names.",
+                      printable(name)));
     }
     return {};
   }
@@ -89,8 +91,8 @@ Result<uint64_t> blocks_to_fetch(const std::string& text) {
   uint64_t blocks = 0;
   const auto [end, failed] = std::from_chars(text.data(), text.data() + text.size(), blocks);
   if (failed != std::errc() || end != text.data() + text.size() || blocks == 0) {
-    return usage_error(fmt::format("--refetch: \"{}\" is neither a number of blocks nor all.",
-                                   printable(text)));
+    return usage_error(
+        fmt::format("--refetch: \"{}\" is neither a number of blocks nor all.", printable(text)));
   }
   return blocks;
 }
@@ -104,10 +106,11 @@ std::string answer_text(const AskedCheck& asked, const PackCheck& check) {
                        name(check.result->verdict.kind));
     text += printable(check.result->verdict.sentence, 2000) + "\n";
   } else {
-    text = fmt::format("no: {} {}\n", printable(asked.pack),
-                       !check.changed.empty()       ? "was changed"
-                       : !check.differences.empty() ? "does not give the verdict that its report has"
-                                                    : "differs from the originals");
+    text =
+        fmt::format("no: {} {}\n", printable(asked.pack),
+                    !check.changed.empty()       ? "was changed"
+                    : !check.differences.empty() ? "does not give the verdict that its report has"
+                                                 : "differs from the originals");
   }
   for (const auto* sentences : {&check.changed, &check.differences, &check.elsewhere}) {
     for (const std::string& sentence : *sentences) text += "  " + sentence + "\n";
@@ -141,20 +144,13 @@ Json answer_json(const AskedCheck& asked, const PackCheck& check) {
                  {"bytes", check.refetched->bytes},
                  {"without_original", check.refetched->without_original}};
   }
-  return {{"schema", "hieron.verify/1"},
-          {"kind", "evidence"},
-          {"what", asked.pack},
-          {"equal", check.holds()},
-          {"sha256", check.sha256},
-          {"made_by", check.version},
-          {"models", check.models},
-          {"blocks", check.blocks},
-          {"bytes", check.bytes},
-          {"verdict", std::move(verdict)},
-          {"changed", check.changed},
-          {"differences", check.differences},
-          {"elsewhere", check.elsewhere},
-          {"refetched", std::move(refetched)}};
+  return {{"schema", "hieron.verify/1"},  {"kind", "evidence"},
+          {"what", asked.pack},           {"equal", check.holds()},
+          {"sha256", check.sha256},       {"made_by", check.version},
+          {"models", check.models},       {"blocks", check.blocks},
+          {"bytes", check.bytes},         {"verdict", std::move(verdict)},
+          {"changed", check.changed},     {"differences", check.differences},
+          {"elsewhere", check.elsewhere}, {"refetched", std::move(refetched)}};
 }
 
 }  // namespace
@@ -165,8 +161,7 @@ void add_evidence_options(CLI::App& command, AskedEvidence& asked) {
                   "write what the audit read, so that others can decide again: a folder, or one "
                   "file if it ends in .tar")
       ->type_name("DIR");
-  command
-      .add_option("--max-evidence", asked.most, "most bytes of weights in it (default 1GB)")
+  command.add_option("--max-evidence", asked.most, "most bytes of weights in it (default 1GB)")
       ->type_name("SIZE");
   command.add_flag("--overwrite", asked.overwrite, "replace the evidence pack that is there");
 }
@@ -216,9 +211,10 @@ Outcome verify_evidence(const AskedCheck& asked, const Context& context) {
   HIERON_TRY(Originals originals, Originals::open(asked.against));
   std::optional<Refetch> refetch;
   if (!asked.against.empty()) {
-    refetch = Refetch{.open = [&](const PackedModel& model,
-                                  const PackedWeights& file) { return originals.find(model, file); },
-                      .blocks = blocks};
+    refetch =
+        Refetch{.open = [&](const PackedModel& model,
+                            const PackedWeights& file) { return originals.find(model, file); },
+                .blocks = blocks};
     if (context.options.seed) refetch->seed = *context.options.seed;
   }
   HIERON_TRY(const PackCheck check, [&] {
@@ -226,10 +222,9 @@ Outcome verify_evidence(const AskedCheck& asked, const Context& context) {
     return verify_pack(asked.pack, walk_options(context, bar), refetch);
   }());
   if (check.refetched) HIERON_CHECK(originals.check_used());
-  HIERON_CHECK(deliver(context.options, answer_text(asked, check),
-                       answer_json(asked, check).dump(2, ' ', false,
-                                                      Json::error_handler_t::replace) +
-                           "\n"));
+  HIERON_CHECK(deliver(
+      context.options, answer_text(asked, check),
+      answer_json(asked, check).dump(2, ' ', false, Json::error_handler_t::replace) + "\n"));
   return check.holds() ? 0 : 1;
 }
 

@@ -282,9 +282,11 @@ Outcome verify(const Asked& asked, const Context& context) {
 void add_verify(CLI::App& app, Context& context) {
   auto asked = std::make_shared<Asked>();
   CLI::App* command = add_command(
-      app, context, "verify", "do these bytes equal this recipe, adapter, manifest or evidence pack?",
-      kExample);
-  command->add_option("WHAT", asked->what, "a recipe, an adapter, a folder with a manifest, or an evidence pack")
+      app, context, "verify",
+      "do these bytes equal this recipe, adapter, manifest or evidence pack?", kExample);
+  command
+      ->add_option("WHAT", asked->what,
+                   "a recipe, an adapter, a folder with a manifest, or an evidence pack")
       ->required();
   command->add_option("REF", asked->ref, "the checkpoint that should equal it");
   command->add_option("--base", asked->base, "What an adapter was added to")->type_name("REF");

@@ -138,7 +138,8 @@ class TarReader {
     const size_t slash = path.rfind('/');
     const std::string_view folder = slash == path.npos ? "" : path.substr(0, slash);
     const std::string_view name = slash == path.npos ? path : path.substr(slash + 1);
-    if (folder.find('/') != folder.npos || folder == ".." || folder == "." || path.starts_with('/')) {
+    if (folder.find('/') != folder.npos || folder == ".." || folder == "." ||
+        path.starts_with('/')) {
       return damaged(fmt::format("names \"{}\", which a pack has not", printable(path)));
     }
     if (std::ranges::find(wanted_, name) == wanted_.end()) return {};

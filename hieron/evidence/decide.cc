@@ -41,9 +41,10 @@ Status write_texts(const PackedModel& model, const File& blocks, const std::stri
     HIERON_TRY(const bool fits,
                unpack(blocks, text.content, std::as_writable_bytes(std::span(bytes))));
     if (!fits) {
-      return refuse(fmt::format("{}/{}: its bytes in the pack cannot be read; the pack is damaged, "
-                                "get it again.",
-                                printable(model.ref), printable(text.path)));
+      return refuse(
+          fmt::format("{}/{}: its bytes in the pack cannot be read; the pack is damaged, "
+                      "get it again.",
+                      printable(model.ref), printable(text.path)));
     }
     HIERON_CHECK(write_text((fs::path(folder) / text.path).string(), bytes));
   }

@@ -373,10 +373,11 @@ Result<Pack> parse_pack(std::string_view text, const std::string& file) {
   HIERON_TRY(const Json json, parse_strictly(text, reader));
   HIERON_TRY(const std::string schema, reader.text(json, "schema", ""));
   if (schema != kSchema) {
-    return refuse(fmt::format("{}: its schema is \"{}\", and this version reads {}; use the version "
-                              "of hieron that made the pack.",
-                              printable(file), printable(schema), kSchema),
-                  file);
+    return refuse(
+        fmt::format("{}: its schema is \"{}\", and this version reads {}; use the version "
+                    "of hieron that made the pack.",
+                    printable(file), printable(schema), kSchema),
+        file);
   }
   Pack pack;
   HIERON_TRY(const Json* tool, reader.field(json, "tool", ""));

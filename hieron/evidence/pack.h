@@ -1,4 +1,5 @@
-// An evidence pack: what an audit read, how it was asked, and what it said. Format: docs/evidence.md.
+// An evidence pack: what an audit read, how it was asked, and what it said. Format:
+// docs/evidence.md.
 //
 //   SHA256SUMS      of the other three, as sha256sum writes it
 //   blocks.bin      every byte that was read, once

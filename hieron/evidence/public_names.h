@@ -9,7 +9,8 @@
 
 namespace hieron {
 
-// A hub's model as it was typed; a path's last component otherwise. One that is `taken` gets a number.
+// A hub's model as it was typed; a path's last component otherwise. One that is `taken` gets a
+// number.
 std::string public_name(const Checkpoint& checkpoint, const std::set<std::string>& taken);
 
 // Without query, fragment and user: no signature, no token.

@@ -35,13 +35,27 @@ namespace fs = std::filesystem;
 // The small files that an audit may look at (config, tells). What else lies in a folder may be
 // anybody's business.
 constexpr std::string_view kTexts[] = {
-    "LICENSE",          "LICENSE.md",          "LICENSE.txt",
-    "NOTICE",           "NOTICE.md",           "NOTICE.txt",
-    "README.md",        "adapter_config.json", "added_tokens.json",
-    "chat_template.jinja", "chat_template.json", "config.json",
-    "generation_config.json", "hieron.json",   "merges.txt",
-    "mergekit_config.yml", "special_tokens_map.json", "tokenizer.json",
-    "tokenizer_config.json", "trainer_state.json", "vocab.json",
+    "LICENSE",
+    "LICENSE.md",
+    "LICENSE.txt",
+    "NOTICE",
+    "NOTICE.md",
+    "NOTICE.txt",
+    "README.md",
+    "adapter_config.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "config.json",
+    "generation_config.json",
+    "hieron.json",
+    "merges.txt",
+    "mergekit_config.yml",
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "trainer_state.json",
+    "vocab.json",
 };
 constexpr uint64_t kMostText = 64u << 20;
 
@@ -59,10 +73,12 @@ bool is_pack(const std::string& path) {
 
 Status check_place(const PackPlace& place) {
   std::error_code ignored;
-  if (place.path.empty()) return usage_error("--evidence: name a folder, or a file ending in .tar.");
+  if (place.path.empty())
+    return usage_error("--evidence: name a folder, or a file ending in .tar.");
   const fs::file_status status = fs::status(place.path, ignored);
   if (!fs::exists(status)) return {};
-  const bool fits = is_tar_path(place.path) ? fs::is_regular_file(status) : fs::is_directory(status);
+  const bool fits =
+      is_tar_path(place.path) ? fs::is_regular_file(status) : fs::is_directory(status);
   if (fits && fs::is_empty(place.path, ignored) && fs::is_directory(status)) return {};
   if (!fits || !is_pack(place.path)) {
     return refuse(fmt::format("{}: something else is there already, and is not replaced; give "
@@ -211,8 +227,9 @@ Result<std::unique_ptr<Recorder>> Recorder::begin(PackPlace place) {
   HIERON_CHECK(check_place(place));
   const fs::path path = whole(place.path);
   for (int attempt = 0;; ++attempt) {
-    const fs::path part = path.parent_path() / fmt::format(".{}.tmp-{}-{}", path.filename().string(),
-                                                           ::getpid(), attempt);
+    const fs::path part =
+        path.parent_path() /
+        fmt::format(".{}.tmp-{}-{}", path.filename().string(), ::getpid(), attempt);
     std::error_code failed;
     if (fs::create_directory(part, failed)) {
       std::unique_ptr<Recorder> recorder(new Recorder(std::move(place), part.string()));
@@ -236,8 +253,8 @@ Result<size_t> Recorder::add(const std::shared_ptr<const Checkpoint>& original) 
   for (size_t i = 0; i < models_.size(); ++i) {
     if (models_[i].original == original || same_files(*models_[i].original, *original)) return i;
   }
-  const bool computed = std::ranges::any_of(original->tensors,
-                                            [](const TensorInfo& t) { return t.computed != nullptr; });
+  const bool computed = std::ranges::any_of(
+      original->tensors, [](const TensorInfo& t) { return t.computed != nullptr; });
   if (computed || original->files.empty()) {
     return refuse(fmt::format("{}: a merge that was never written cannot go into an evidence pack; "
                               "write it with `hieron merge` and name the folder.",
@@ -345,8 +362,11 @@ Result<Pack> Recorder::gather(const AuditOptions& options) {
   pack.seeds = options.seeds;
   std::set<std::string> taken;
   for (const Model& model : models_) {
-    PackedModel packed{public_name(*model.original, taken), model.original->commit,
-                       index_file_of(*model.original), {}, {}};
+    PackedModel packed{public_name(*model.original, taken),
+                       model.original->commit,
+                       index_file_of(*model.original),
+                       {},
+                       {}};
     taken.insert(packed.ref);
     HIERON_CHECK(gather_files(model, packed));
     HIERON_CHECK(gather_texts(model, packed));
@@ -423,13 +443,13 @@ Result<WrittenPack> Recorder::write(const AuditOptions& options, const AuditResu
   HIERON_TRY(const AuditResult again, decide(pack, options.walk));
   if (again.verdict.kind != result.verdict.kind ||
       again.sampling.bytes_read != result.sampling.bytes_read) {
-    return std::unexpected(
-        Error{.code = ErrorCode::kBug,
-              .sentence = fmt::format("{}: the pack gives another verdict ({}) than the audit ({}). "
-                                      "This is a bug; report it with the command that you gave.",
-                                      printable(place_.path), name(again.verdict.kind),
-                                      name(result.verdict.kind)),
-              .file = place_.path});
+    return std::unexpected(Error{
+        .code = ErrorCode::kBug,
+        .sentence = fmt::format("{}: the pack gives another verdict ({}) than the audit ({}). "
+                                "This is a bug; report it with the command that you gave.",
+                                printable(place_.path), name(again.verdict.kind),
+                                name(result.verdict.kind)),
+        .file = place_.path});
   }
   const std::string report = audit_json(again);
   pack.report_sha256 = to_hex(sha256(report));
@@ -440,8 +460,8 @@ Result<WrittenPack> Recorder::write(const AuditOptions& options, const AuditResu
   HIERON_TRY(const std::string blocks_sha256, sha256_of(*blocks));
   const std::string index_sha256 = to_hex(sha256(index));
   HIERON_CHECK(write_text(
-      part(kSumsName), sums_text({.blocks = blocks_sha256, .index = index_sha256,
-                                  .report = pack.report_sha256})));
+      part(kSumsName),
+      sums_text({.blocks = blocks_sha256, .index = index_sha256, .report = pack.report_sha256})));
   std::error_code ignored;
   fs::remove(part(kSpoolName), ignored);  // whoever still holds recorded models has it open
   HIERON_CHECK(put_in_place());

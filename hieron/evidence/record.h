@@ -14,8 +14,8 @@
 
 namespace hieron {
 
-inline constexpr uint64_t kPackSample = 64u << 10;       // per tensor and model, unless told otherwise
-inline constexpr uint64_t kMostPack = 1'000'000'000;     // bytes of weights, unless told otherwise
+inline constexpr uint64_t kPackSample = 64u << 10;    // per tensor and model, unless told otherwise
+inline constexpr uint64_t kMostPack = 1'000'000'000;  // bytes of weights, unless told otherwise
 
 struct PackPlace {
   std::string path;  // a folder, or a file that ends in .tar

@@ -1,5 +1,5 @@
-// Weights made smaller, without loss: the first bytes of all numbers, then the second ones, … (planes;
-// the exponents come together), then deflate. bf16 weights shrink to about seven tenths.
+// Weights made smaller, without loss: the first bytes of all numbers, then the second ones, …
+// (planes; the exponents come together), then deflate. bf16 weights shrink to about seven tenths.
 #pragma once
 
 #include <cstddef>

@@ -30,10 +30,11 @@ constexpr size_t kShown = 20;  // sentences of a kind
 
 Result<std::string> text_of(const File& file, uint64_t most) {
   if (file.size() > most) {
-    return refuse(fmt::format("{}: has {}, more than a file of its kind; the pack is damaged or was "
-                              "made to deceive, get it again.",
-                              printable(file.name()), show_bytes(file.size())),
-                  file.name());
+    return refuse(
+        fmt::format("{}: has {}, more than a file of its kind; the pack is damaged or was "
+                    "made to deceive, get it again.",
+                    printable(file.name()), show_bytes(file.size())),
+        file.name());
   }
   std::string text(file.size(), '\0');
   HIERON_CHECK(file.read_at(0, std::as_writable_bytes(std::span(text))));
@@ -61,9 +62,8 @@ class Whereabouts {
   }
 
   std::string of(const PackedBlock& block) const {
-    const std::string where =
-        fmt::format("{}, bytes {} to {}", place_, with_commas(block.offset),
-                    with_commas(block.offset + block.content.bytes));
+    const std::string where = fmt::format("{}, bytes {} to {}", place_, with_commas(block.offset),
+                                          with_commas(block.offset + block.content.bytes));
     if (!header_) return where + (block.offset == 0 ? " (header)" : "");
     if (block.offset < header_->data_start) return where + " (header)";
     for (const StoredTensor& tensor : header_->tensors) {
@@ -135,8 +135,8 @@ class ByteCheck {
   void note(const std::string& what, const PackedBytes& content) {
     add(check_.changed,
         fmt::format("{}: changed ({}, bytes {} to {}): not the SHA-256 that {} says", what,
-                    kBlocksName, with_commas(content.at),
-                    with_commas(content.at + content.stored), kIndexName));
+                    kBlocksName, with_commas(content.at), with_commas(content.at + content.stored),
+                    kIndexName));
   }
 
   Pack& pack_;
@@ -222,8 +222,7 @@ Status compare_report(const Pack& pack, const std::string& text, const std::stri
   return {};
 }
 
-Status decide(const Pack& pack, const Members& members, const WalkOptions& walk,
-              PackCheck& check) {
+Status decide(const Pack& pack, const Members& members, const WalkOptions& walk, PackCheck& check) {
   HIERON_TRY(const std::unique_ptr<OpenPack> opened,
              OpenPack::open(pack, members.find(kBlocksName)->second));
   auto result = opened->decide(walk);
@@ -272,9 +271,10 @@ class Comparison {
           continue;
         }
         if (file->size() != weights.bytes) {
-          add(check_.elsewhere, fmt::format("{}/{}: has {} bytes, and had {} when the pack was made",
-                                            printable(model.ref), printable(weights.path),
-                                            with_commas(file->size()), with_commas(weights.bytes)));
+          add(check_.elsewhere,
+              fmt::format("{}/{}: has {} bytes, and had {} when the pack was made",
+                          printable(model.ref), printable(weights.path), with_commas(file->size()),
+                          with_commas(weights.bytes)));
           continue;
         }
         for (size_t i = 0; i < weights.blocks.size(); ++i) all_.emplace_back(originals_.size(), i);
@@ -354,8 +354,7 @@ Status check_sums(const Members& members, const PackSums& found, PackCheck& chec
   for (const auto& [name, sha256] : files) {
     if (text.find(fmt::format("{}  {}\n", *sha256, name)) != text.npos) continue;
     named = true;
-    add(check.changed,
-        fmt::format("{}: changed: not the SHA-256 that {} says", name, kSumsName));
+    add(check.changed, fmt::format("{}: changed: not the SHA-256 that {} says", name, kSumsName));
   }
   if (!named) add(check.changed, fmt::format("{}: changed", kSumsName));
   return {};
@@ -401,8 +400,8 @@ Result<PackCheck> verify_pack(const std::string& path, const WalkOptions& walk,
   }
   HIERON_CHECK(ByteCheck(*pack, blocks, check).run(walk));
   if (pack->report_sha256 != sums.report && check.changed.empty()) {
-    add(check.changed, fmt::format("{}: changed: not the SHA-256 that {} says", kReportName,
-                                   kIndexName));
+    add(check.changed,
+        fmt::format("{}: changed: not the SHA-256 that {} says", kReportName, kIndexName));
   }
   if (!check.changed.empty()) return check;
   HIERON_CHECK(decide(*pack, members, walk, check));

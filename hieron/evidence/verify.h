@@ -31,8 +31,8 @@ struct Refetched {
 };
 
 struct PackCheck {
-  std::string sha256;   // of evidence.json
-  std::string version;  // that made it
+  std::string sha256;                          // of evidence.json
+  std::string version;                         // that made it
   uint64_t models = 0, blocks = 0, bytes = 0;  // of weights
   // A sentence each; none of any: the pack holds.
   std::vector<std::string> changed;      // bytes that are not those that were packed

@@ -44,8 +44,7 @@ Result<uint64_t> Spool::append(std::span<const std::byte> bytes) {
   }
   uint64_t at = start;
   while (!bytes.empty()) {
-    const int64_t n =
-        syscalls().pwrite(fd_, bytes.data(), bytes.size(), static_cast<int64_t>(at));
+    const int64_t n = syscalls().pwrite(fd_, bytes.data(), bytes.size(), static_cast<int64_t>(at));
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0) return system_failure(path_, "written", n < 0 ? errno : EIO);
     at += static_cast<uint64_t>(n);
