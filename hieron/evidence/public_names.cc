@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
+#include <functional>
 #include <vector>
 
 namespace hieron {
@@ -68,14 +69,21 @@ std::string public_url(std::string_view url) {
          std::string(user == rest.npos ? rest : rest.substr(user + 1));
 }
 
-bool names_this_machine(std::string_view text, const std::string& folder) {
+std::string without_this_machine(std::string text, const std::string& folder) {
   std::error_code ignored;
-  const std::vector<std::string> folders{environment("HOME"), fs::current_path(ignored).string(),
-                                         fs::canonical(folder, ignored).string(),
-                                         fs::absolute(folder, ignored).lexically_normal().string()};
-  return std::ranges::any_of(folders, [&](const std::string& name) {
-    return !is_common(name) && text.find(name) != text.npos;
-  });
+  std::vector<std::string> folders{environment("HOME"), fs::current_path(ignored).string(),
+                                   fs::canonical(folder, ignored).string(),
+                                   fs::absolute(folder, ignored).lexically_normal().string()};
+  std::erase_if(folders, is_common);
+  std::ranges::sort(folders, std::greater(), &std::string::size);  // one may begin another
+  for (std::string& name : folders) {
+    if (name.ends_with('/')) name.pop_back();
+    for (size_t at = 0; (at = text.find(name, at)) != text.npos;) {
+      const bool more = text.compare(at + name.size(), 1, "/") == 0;
+      text.erase(at, name.size() + (more ? 1 : 0));
+    }
+  }
+  return text;
 }
 
 }  // namespace hieron

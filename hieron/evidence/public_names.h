@@ -16,7 +16,8 @@ std::string public_name(const Checkpoint& checkpoint, const std::set<std::string
 // Without query, fragment and user: no signature, no token.
 std::string public_url(std::string_view url);
 
-// Does a text name a folder of this machine: the home folder, the current one, or `folder`?
-bool names_this_machine(std::string_view text, const std::string& folder);
+// The text without the names of folders of this machine: the home folder, the current one, and
+// `folder`. What lies below them keeps the rest of its path.
+std::string without_this_machine(std::string text, const std::string& folder);
 
 }  // namespace hieron

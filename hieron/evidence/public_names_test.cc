@@ -56,14 +56,21 @@ TEST(PublicUrl, HasNoSignatureAndNoUser) {
   EXPECT_EQ(public_url("no address"), "");
 }
 
-TEST(NamesThisMachine, FindsTheFolderItLiesIn) {
-  EXPECT_TRUE(names_this_machine("loaded from /srv/models/mine/x", "/srv/models/mine"));
-  EXPECT_FALSE(names_this_machine("loaded from org/name", "/srv/models/mine"));
+TEST(WithoutThisMachine, CutsTheFolderItLiesIn) {
+  EXPECT_EQ(without_this_machine("{\"from\": \"/srv/models/mine/x\"}", "/srv/models/mine"),
+            "{\"from\": \"x\"}");
+  EXPECT_EQ(without_this_machine("from /srv/models/mine.", "/srv/models/mine"), "from .");
+  EXPECT_EQ(without_this_machine("from org/name", "/srv/models/mine"), "from org/name");
 }
 
-TEST(NamesThisMachine, TakesWhatManyMachinesHaveForNothing) {
+TEST(WithoutThisMachine, CutsTheHomeFolder) {
+  ::setenv("HOME", "/home/alice", 1);
+  EXPECT_EQ(without_this_machine("/home/alice/a, /home/alice/b", "/srv/m"), "a, b");
+}
+
+TEST(WithoutThisMachine, LeavesWhatManyMachinesHave) {
   ::setenv("HOME", "/root", 1);
-  EXPECT_FALSE(names_this_machine("loaded from /root/autodl-tmp/qwen", "/srv/models/mine"));
+  EXPECT_EQ(without_this_machine("from /root/data/qwen", "/srv/m"), "from /root/data/qwen");
 }
 
 }  // namespace

@@ -340,14 +340,15 @@ Status Recorder::gather_texts(const Model& model, PackedModel& packed) {
     std::error_code ignored;
     if (!fs::is_regular_file(path, ignored)) continue;
     const bool index = name == packed.index_file;
-    const auto text = read_text(path, index ? UINT64_MAX : kMostText);
+    auto text = read_text(path, index ? UINT64_MAX : kMostText);
     if (!text && index) return std::unexpected(text.error());
-    if (!text) continue;
-    if (!index && names_this_machine(*text, original.folder)) {
+    if (!text) continue;  // too long to be what it is called, or unreadable
+    const size_t before = text->size();
+    text = without_this_machine(*std::move(text), original.folder);
+    if (text->size() != before) {
       warnings_.push_back(fmt::format(
-          "{} of {} names a folder of this machine and is left out of the evidence pack.", name,
-          printable(original.ref)));
-      continue;
+          "{} of {} names folders of this machine, which are cut out of it in the evidence pack.",
+          name, printable(original.ref)));
     }
     packed.texts.push_back({name, {.bytes = text->size(), .sha256 = {}, .stored = 0, .planes = 1}});
   }
@@ -390,13 +391,18 @@ Status Recorder::write_blocks(Pack& pack) {
     }
   }
   for (size_t m = 0; m < models_.size(); ++m) {
+    const std::string& folder = models_[m].original->folder;
     for (PackedText& text : pack.models[m].texts) {
-      const std::string path = (fs::path(models_[m].original->folder) / text.path).string();
-      HIERON_CHECK(writer.add(text.content, [path](std::span<std::byte> into) -> Status {
-        HIERON_TRY(const std::unique_ptr<File> file, open_file(path, Caching::kBuffered));
-        return file->read_at(0, into);
+      HIERON_CHECK(writer.add(text.content, [&](std::span<std::byte> into) -> Status {
+        HIERON_TRY(std::string now, read_text((fs::path(folder) / text.path).string(), UINT64_MAX));
+        now = without_this_machine(std::move(now), folder);
+        now.resize(
+            into.size());  // as it was; what was changed meanwhile, the audit's repetition sees
+        std::ranges::copy(std::as_bytes(std::span(now)), into.begin());
+        return {};
       }));
     }
+    HIERON_CHECK(writer.flush());  // the loads refer to this model
   }
   HIERON_CHECK(writer.flush());
   HIERON_CHECK(out->keep());
