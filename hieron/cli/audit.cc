@@ -15,6 +15,7 @@
 #include "hieron/assay/audit.h"
 #include "hieron/assay/pool.h"
 #include "hieron/cli/command.h"
+#include "hieron/cli/evidence.h"
 #include "hieron/cli/hub_session.h"
 #include "hieron/cli/pool_folder.h"
 #include "hieron/cli/progress.h"
@@ -39,6 +40,7 @@ constexpr const char* kExample =
 struct Asked {
   std::string suspect, base, pool, sample = "auto", expect, html, recipe, seeds = "popular";
   std::vector<std::string> parents, controls;
+  AskedEvidence evidence;
 };
 
 Result<std::vector<VerdictKind>> parse_expected(const std::string& text) {
@@ -171,7 +173,9 @@ Result<std::optional<PoolReport>> choose(const Asked& asked, const Context& cont
                                          AuditInput& input) {
   HIERON_TRY(PoolReport report, [&] {
     ProgressBar progress(context.options, "choosing");
+    const uint64_t read_bytes = options.walk.read_bytes;
     options.walk = walk_options(context, progress);
+    options.walk.read_bytes = read_bytes;
     return choose_from_pool(pool, input, options);
   }());
   if (!input.parents.empty()) return report;
@@ -205,11 +209,17 @@ Outcome run_audit(const Asked& asked, const Context& context) {
   HIERON_TRY(const ModelSource source,
              model_source(context, asked.sample == "full" ? Access::kWhole : Access::kSampled));
   HIERON_TRY(AuditInput input, open_input(asked, source));
-  const std::vector<PoolEntry> pool = open_pool(pool_refs, source);
+  std::vector<PoolEntry> pool = open_pool(pool_refs, source);
   HIERON_CHECK(check_outputs(asked, context, input, pool));
   if (asked.sample == "auto" && any_far(input)) {
     options.sample_bytes = kFirstSample;
     options.more_bytes = kMoreSample;
+  }
+  HIERON_TRY(const std::unique_ptr<Recorder> recorder,
+             begin_evidence(asked.evidence, asked.sample, options));
+  if (recorder) {
+    HIERON_CHECK(record_evidence(*recorder, asked.evidence, input,
+                                 asked.pool.empty() ? nullptr : &pool, options));
   }
   std::optional<PoolReport> report;
   if (!asked.pool.empty()) {
@@ -217,18 +227,23 @@ Outcome run_audit(const Asked& asked, const Context& context) {
   }
   HIERON_TRY(AuditResult result, [&] {
     ProgressBar progress(context.options, "comparing");
+    const uint64_t read_bytes = options.walk.read_bytes;
     options.walk = walk_options(context, progress);
+    options.walk.read_bytes = read_bytes;
     return audit(input, options);
   }());
   if (hub_requests(context) > 0) result.sampling.requests = hub_requests(context);
-  if (report) {
-    for (std::string& sentence : pool_sentences(*report)) {
-      result.warnings.push_back(std::move(sentence));
-    }
-    result.pool = std::move(report);
-  }
+  if (report) add_pool(result, *std::move(report));
   std::vector<WrittenFile> written;
   HIERON_CHECK(write_reports(asked, result, written));
+  if (recorder) {
+    options.walk.progress = nullptr;
+    HIERON_TRY(const WrittenPack pack, recorder->write(options, result));
+    for (const std::string& warning : pack.warnings) {
+      fmt::print(stderr, "hieron: {}\n", warning);
+    }
+    written.push_back({"evidence", asked.evidence.path});
+  }
   if (!context.options.json.empty() && context.options.json != "-") {
     written.push_back({"json", context.options.json});
   }
@@ -268,6 +283,7 @@ void add_audit(CLI::App& app, Context& context) {
   command->add_option("--expect", asked->expect, "verdicts, comma-separated: exit 1 on any other");
   command->add_option("--html", asked->html, "write the report as one self-contained page");
   command->add_option("--recipe", asked->recipe, "write the recipe found, as mergekit YAML");
+  add_evidence_options(*command, asked->evidence);
   on_run(*command, context, [asked, &context] { return run_audit(*asked, context); });
 }
 

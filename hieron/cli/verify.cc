@@ -1,5 +1,5 @@
 // hieron verify WHAT [REF]: do these bytes equal this recipe, adapter or manifest? If not: what
-// would fit instead.
+// would fit instead. Of an evidence pack: does its verdict follow from its bytes?
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
@@ -13,11 +13,13 @@
 #include "hieron/assay/fitting_recipe.h"
 #include "hieron/assay/replay.h"
 #include "hieron/cli/command.h"
+#include "hieron/cli/evidence.h"
 #include "hieron/cli/fits.h"
 #include "hieron/cli/hub_session.h"
 #include "hieron/cli/mergekit_flags.h"
 #include "hieron/cli/progress.h"
 #include "hieron/core/text.h"
+#include "hieron/evidence/verify.h"
 #include "hieron/merge/adapter.h"
 #include "hieron/merge/computed.h"
 #include "hieron/merge/execute.h"
@@ -34,12 +36,14 @@ constexpr const char* kExample =
     "  hieron verify recovered.yml suspect     do these bytes equal this recipe?\n"
     "  hieron verify ties.yml suspect --arithmetic mergekit-0.1.5 --random-seed 7\n"
     "  hieron verify adapter merged --base base    is this the base with the adapter?\n"
-    "  hieron verify merged                    do the files equal the manifest in the folder?";
+    "  hieron verify merged                    do the files equal the manifest in the folder?\n"
+    "  hieron verify evidence                  does the verdict follow from the pack alone?";
 
 struct Asked {
   std::string what, ref, base;
   PlanOptions plan;
   bool no_search = false;
+  AskedCheck check;  // of an evidence pack
 };
 
 // What fits instead, given how the declared one compares (null: it is refused as it stands). May
@@ -244,10 +248,14 @@ Outcome verify(const Asked& asked, const Context& context) {
   if (!asked.base.empty()) {
     return usage_error(fmt::format("--base is for adapters, but {} is none.", asked.what));
   }
-  if (fs::exists(what / "evidence.json", ignored)) {
-    return refuse(
-        fmt::format("{}: evidence packs are not verified yet; that comes later.", asked.what),
-        asked.what);
+  if (is_evidence(asked.what) && asked.ref.empty()) {
+    AskedCheck check = asked.check;
+    check.pack = asked.what;
+    return verify_evidence(check, context);
+  }
+  if (!asked.check.against.empty() || asked.check.refetch != "auto") {
+    return usage_error(fmt::format(
+        "--against and --refetch are for evidence packs, but {} is none.", printable(asked.what)));
   }
   if (what.extension() == ".yml" || what.extension() == ".yaml") {
     if (asked.ref.empty())
@@ -268,8 +276,8 @@ Outcome verify(const Asked& asked, const Context& context) {
         asked.what);
   }
   return usage_error(fmt::format(
-      "{}: verify takes a recipe (.yml) with a REF, or a folder with a {}; `hieron diff` "
-      "compares two checkpoints.",
+      "{}: verify takes a recipe (.yml) with a REF, a folder with a {}, or an evidence pack; "
+      "`hieron diff` compares two checkpoints.",
       asked.what, kManifestName));
 }
 
@@ -278,8 +286,11 @@ Outcome verify(const Asked& asked, const Context& context) {
 void add_verify(CLI::App& app, Context& context) {
   auto asked = std::make_shared<Asked>();
   CLI::App* command = add_command(
-      app, context, "verify", "do these bytes equal this recipe, adapter or manifest?", kExample);
-  command->add_option("WHAT", asked->what, "a recipe, an adapter, or a folder with a manifest")
+      app, context, "verify",
+      "do these bytes equal this recipe, adapter, manifest or evidence pack?", kExample);
+  command
+      ->add_option("WHAT", asked->what,
+                   "a recipe, an adapter, a folder with a manifest, or an evidence pack")
       ->required();
   command->add_option("REF", asked->ref, "the checkpoint that should equal it");
   command->add_option("--base", asked->base, "What an adapter was added to")->type_name("REF");
@@ -290,6 +301,7 @@ void add_verify(CLI::App& app, Context& context) {
   add_random_seed(*command, asked->plan.seed);
   command->add_flag("--no-search", asked->no_search,
                     "compare only: do not look for what would fit instead");
+  add_evidence_check_options(*command, asked->check);
   on_run(*command, context, [asked, &context] { return verify(*asked, context); });
 }
 
