@@ -12,6 +12,7 @@
 #include <optional>
 #include <vector>
 
+#include "hieron/assay/also.h"
 #include "hieron/assay/audit.h"
 #include "hieron/assay/pool.h"
 #include "hieron/cli/command.h"
@@ -36,7 +37,7 @@ constexpr const char* kExample =
     "  hieron audit suspect --parent fine-tune --base base --expect exact-merge,merge-with-changes";
 
 struct Asked {
-  std::string suspect, base, pool, sample = "auto", expect, html, recipe, seeds = "popular";
+  std::string suspect, base, pool, also, sample = "auto", expect, html, recipe, seeds = "popular";
   std::vector<std::string> parents, controls;
 };
 
@@ -124,6 +125,7 @@ Status write_reports(const Asked& asked, const AuditResult& result,
 
 // No report replaces an input, or another report.
 Status check_outputs(const Asked& asked, const Context& context, const AuditInput& input,
+                     const std::shared_ptr<const Checkpoint>& also,
                      const std::vector<PoolEntry>& pool) {
   std::vector<std::string> outputs;
   for (const std::string& path : {asked.html, asked.recipe, context.options.json}) {
@@ -137,6 +139,7 @@ Status check_outputs(const Asked& asked, const Context& context, const AuditInpu
   models.insert(models.end(), input.controls.begin(), input.controls.end());
   models.push_back(input.suspect);
   if (input.base) models.push_back(input.base);
+  if (also) models.push_back(also);
   for (const PoolEntry& entry : pool) {
     if (entry.checkpoint) models.push_back(entry.checkpoint);
   }
@@ -193,8 +196,12 @@ Outcome run_audit(const Asked& asked, const Context& context) {
   if (context.options.seed) options.seed = *context.options.seed;
   options.hash = context.options.hash;
   HIERON_TRY(AuditInput input, open_input(asked));
+  std::shared_ptr<const Checkpoint> also;
+  if (!asked.also.empty()) {
+    HIERON_TRY(also, open_ref(asked.also));
+  }
   const std::vector<PoolEntry> pool = open_pool(pool_refs);
-  HIERON_CHECK(check_outputs(asked, context, input, pool));
+  HIERON_CHECK(check_outputs(asked, context, input, also, pool));
   std::optional<PoolReport> report;
   if (!asked.pool.empty()) {
     HIERON_TRY(report, choose(asked, context, options, pool, input));
@@ -204,6 +211,13 @@ Outcome run_audit(const Asked& asked, const Context& context) {
     options.walk = walk_options(context, progress);
     return audit(input, options);
   }());
+  if (also) {
+    HIERON_TRY(result.also, [&] {
+      ProgressBar progress(context.options, "comparing uploads");
+      options.walk = walk_options(context, progress);
+      return compare_uploads(input, also, options, result);
+    }());
+  }
   if (report) {
     for (std::string& sentence : pool_sentences(*report)) {
       result.warnings.push_back(std::move(sentence));
@@ -244,6 +258,8 @@ void add_audit(CLI::App& app, Context& context) {
   command->add_option("--pool", asked->pool,
                       "a folder of checkpoints (or a file with a REF a line): which of them are "
                       "the parents? Alone or with --parent");
+  command->add_option("--also", asked->also,
+                      "a second upload of the same model: what changed, and is it training?");
   command->add_option("--sample", asked->sample,
                       "auto (local files: everything), full, or bytes per tensor and model");
   command->add_option("--seed-search", asked->seeds,
