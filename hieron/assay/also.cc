@@ -60,7 +60,12 @@ class UploadComparison {
  public:
   UploadComparison(const AuditInput& input, const std::shared_ptr<const Checkpoint>& second,
                    const AuditOptions& options, const AuditResult& first)
-      : input_(input), given_(second), second_(second), options_(options), first_(first) {}
+      : input_(input),
+        laid_out_(input),
+        given_(second),
+        second_(second),
+        options_(options),
+        first_(first) {}
 
   Result<SecondUpload> run() {
     HIERON_TRY(found_.model, identify(*given_, options_.hash, options_.walk.threads));
@@ -77,11 +82,17 @@ class UploadComparison {
   const std::string& first_ref() const { return input_.suspect->ref; }
   const std::string& second_ref() const { return given_->ref; }
 
-  // Experts fused or separate are the same experts.
+  // Experts fused or separate are the same experts: all as the first upload has them.
   Status agree_on_experts() {
     const auto layout = expert_layout(*input_.suspect);
-    if (!layout || !expert_layout(*second_) || expert_layout(*second_) == layout) return {};
-    HIERON_TRY(second_, with_experts(second_, *layout));
+    std::vector<std::shared_ptr<const Checkpoint>*> models{&second_};
+    for (auto& parent : laid_out_.parents) models.push_back(&parent);
+    if (laid_out_.base) models.push_back(&laid_out_.base);
+    for (auto& control : laid_out_.controls) models.push_back(&control);
+    for (auto* model : models) {
+      if (!layout || !expert_layout(**model) || expert_layout(**model) == layout) continue;
+      HIERON_TRY(*model, with_experts(*model, *layout));
+    }
     return {};
   }
 
@@ -134,9 +145,9 @@ class UploadComparison {
       return models.size() - 1;
     };
     UploadCast cast;
-    if (input_.base) cast.base = add(input_.base);
-    for (const auto& parent : input_.parents) cast.parents.push_back(add(parent));
-    for (const auto& control : input_.controls) cast.controls.push_back(add(control));
+    if (laid_out_.base) cast.base = add(laid_out_.base);
+    for (const auto& parent : laid_out_.parents) cast.parents.push_back(add(parent));
+    for (const auto& control : laid_out_.controls) cast.controls.push_back(add(control));
     const Alignment alignment = aligned(models);
     if (alignment.rows.empty()) return {};
     const Selection drawn = fit_selection(options_.seed, alignment, options_.sample_bytes);
@@ -377,8 +388,9 @@ class UploadComparison {
   }
 
   const AuditInput& input_;
+  AuditInput laid_out_;  // with experts as the first upload has them
   const std::shared_ptr<const Checkpoint> given_;
-  std::shared_ptr<const Checkpoint> second_;  // with its experts as the first one has them
+  std::shared_ptr<const Checkpoint> second_;  // likewise
   const AuditOptions& options_;
   const AuditResult& first_;
   const RoleTable* roles_ = nullptr;

@@ -1,6 +1,6 @@
 // "The wrong files were uploaded; these are the right ones": a second upload of a model beside the
 // first. What changed, where and how much; whether the change is of the size that training has in
-// this family; whether the offered models alone explain the second one too. docs/assay.md §13.
+// this family; whether the offered models alone explain the second one too. docs/assay.md §11.
 //
 // Nobody is accused by this: bytes show changes, not why they were made.
 #pragma once
