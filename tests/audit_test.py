@@ -138,6 +138,10 @@ class Audit(unittest.TestCase):
             self.assertGreater(training["outside"], 0.5)
             self.assertIn("The second upload", html.read_text())
             self.assertIn("--also", html.read_text())
+            check = subprocess.run(["/usr/bin/python3", Path(__file__).with_name("validate_json.py"),
+                                    SCHEMAS / "audit.schema.json", self.folder / "report.json"],
+                                   capture_output=True, text=True)
+            self.assertEqual(check.returncode, 0, check.stdout + check.stderr)
         self.assertEqual(kinds, ["trained", "trained"])
         self.assertGreater(counts[0], counts[1])
 

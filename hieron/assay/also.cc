@@ -75,6 +75,7 @@ class UploadComparison {
     HIERON_CHECK(audit_second());
     HIERON_CHECK(replay_recipe());
     decide();
+    note_sampling();
     return std::move(found_);
   }
 
@@ -247,7 +248,10 @@ class UploadComparison {
   // --- what it means ---
 
   void decide() {
-    const bool strange = found_.change.value_or(0) > threshold::kStrange.value;
+    // Where training itself changes much, much change is not strange.
+    constexpr double kFar = 2;
+    const bool strange = found_.change.value_or(0) > threshold::kStrange.value &&
+                         found_.ratio.value_or(kFar) >= kFar;
     if (aligned_share_ < threshold::kAligned.value || strange || !found_.nearest.empty()) {
       // Wholly made of the offered models: then that is the better answer.
       if (found_.changed > 0 && made_of_offered(found_.verdict.kind)) return remade();
@@ -361,6 +365,14 @@ class UploadComparison {
     found_.reasons.push_back(
         "Bytes show that weights changed, not why: noise of the same size would look like this, "
         "and training may change little.");
+  }
+
+  void note_sampling() {
+    if (options_.sample_bytes == 0) return;
+    found_.reasons.push_back(fmt::format(
+        "{} weights were compared, at positions drawn from the seed: changes confined to what was "
+        "not read are not seen.",
+        with_commas(found_.elements)));
   }
 
   void note_figures() {

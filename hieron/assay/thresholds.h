@@ -65,7 +65,8 @@ inline constexpr Threshold kTrainedOutside{
 inline constexpr Threshold kStrange{
     "also.strange", 0.7,
     "change over the size of the first upload from which two uploads have little in common; "
-    "strangers give the square root of 2"};
+    "strangers give the square root of 2; where training is known, it "
+    "must also be twice as much"};
 }  // namespace threshold
 
 std::span<const Threshold> thresholds();

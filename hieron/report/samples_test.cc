@@ -348,7 +348,6 @@ AuditResult hostile() {
   r.also->model.ref = script;
   r.also->sentence = script + quote + codes + bidi + broken;
   r.also->reasons = {broken, codes};
-  r.also->where[0].name = script;
   r.also->yardsticks[0].ref = codes;
   r.also->nearest = bidi;
   r.warnings = {script, quote, codes, bidi, broken};
