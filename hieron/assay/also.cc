@@ -219,6 +219,9 @@ class UploadComparison {
     options.hash = false;  // done
     auto result = audit(input, options);
     if (result) {
+      // Masks of which no recipe is known: other draws of them look like any change.
+      masked_ = result->verdict.kind == VerdictKind::kMergeWithChanges && result->recipe &&
+                !result->replay;
       found_.verdict = std::move(result->verdict);
       return {};
     }
@@ -340,6 +343,13 @@ class UploadComparison {
           "{}. Whether that is as much as training changes is not known: give --base and "
           "--control.",
           what_changed());
+    } else if (masked_) {
+      found_.kind = "changed";
+      found_.sentence = fmt::format(
+          "{}: {}. But {} is a merge by masks whose draw is not known: masks drawn anew give such "
+          "a "
+          "change too, and it is not told from training.",
+          what_changed(), measured(), second_ref());
     } else if (!outside) {
       found_.kind = "changed";
       found_.sentence = fmt::format(
@@ -408,6 +418,7 @@ class UploadComparison {
   const RoleTable* roles_ = nullptr;
   UploadChanges changes_;
   double aligned_share_ = 0;
+  bool masked_ = false;
   std::vector<size_t> yardsticks_;
   SecondUpload found_;
 };

@@ -2,12 +2,14 @@
 // another model.
 #include "hieron/assay/also.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <map>
 
 #include "hieron/recover/made_models.h"
+#include "hieron/recover/recover_run.h"
 
 namespace hieron {
 namespace {
@@ -156,6 +158,31 @@ TEST(Also, WhatAnotherMixGivesIsToldApart) {
   EXPECT_EQ(found.kind, "changed") << found.sentence;
   ASSERT_TRUE(found.outside);
   EXPECT_LT(*found.outside, 0.3);
+}
+
+// The same recipe with other random numbers, which nobody finds again.
+TEST(Also, MasksDrawnAnewAreNotCalledTraining) {
+  const testing_recovery::Family moe("moe");
+  const auto merged = [&](const std::string& seed) {
+    return testing_recovery::made(
+        fmt::format("merge_method: dare_linear\nbase_model: {0}/base\nmodels:\n"
+                    "  - model: {0}/code\n    parameters: {{weight: 0.6, density: 0.3}}\n"
+                    "  - model: {0}/news\n    parameters: {{weight: 0.5, density: 0.7}}\n"
+                    "dtype: bfloat16\nhieron: {{seed: {1}}}\n",
+                    moe.folder, seed));
+  };
+  AuditInput input;
+  input.suspect = merged("2789455377");
+  input.parents = {moe["code"], moe["news"]};
+  input.base = moe["base"];
+  input.controls = {moe["scripture"]};
+  AuditOptions options;
+  options.seed = *Seed::from_hex("5eed");
+  const auto first = audit(input, options);
+  ASSERT_TRUE(first);
+  const auto found = compare_uploads(input, merged("3141592653"), options, *first);
+  ASSERT_TRUE(found);
+  EXPECT_EQ(found->kind, "changed") << found->sentence;
 }
 
 TEST(Also, AnotherFineTuneIsNotTheFirstChanged) {
