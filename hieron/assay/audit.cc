@@ -35,6 +35,7 @@
 #include "hieron/model/config.h"
 #include "hieron/recover/gather.h"
 #include "hieron/recover/sample.h"
+#include "hieron/walk/model_files.h"
 #include "hieron/walk/strata.h"
 
 namespace hieron {
@@ -170,6 +171,7 @@ class Auditor {
   // --- what is given ---
 
   Status prepare() {
+    look_for_tells();
     HIERON_CHECK(agree_on_experts());
     std::vector<const Checkpoint*> models{input_.suspect.get()};
     const auto add = [&](const std::shared_ptr<const Checkpoint>& model) {
@@ -248,6 +250,17 @@ class Auditor {
     return {};
   }
 
+  // Before any model is seen in another layout than its files'.
+  void look_for_tells() {
+    const ModelFiles suspect = model_files(*input_.suspect);
+    std::vector<ModelFiles> others;
+    for (auto* model : models_of(input_)) others.push_back(model_files(**model));
+    result_.tells = tells(suspect);
+    for (Tell& tell : comparative_tells(suspect, std::span(others).subspan(1))) {
+      result_.tells.push_back(std::move(tell));
+    }
+  }
+
   // All models with their experts as one of them has them. A recipe asks for the suspect's layout
   // if they differ: merging is done in it.
   Status agree_on_experts() {
@@ -289,8 +302,6 @@ class Auditor {
       HIERON_TRY(ModelIdentity found, identity(*control));
       result_.controls.push_back(std::move(found));
     }
-    result_.tells =
-        tells(input_.suspect->folder, input_.suspect->metadata, input_.suspect->config_json);
     if (cast_.controls.empty()) {
       result_.warnings.push_back(
           "No control was given: add another fine-tune of the same family with --control, so that "

@@ -49,7 +49,10 @@ constexpr std::array kThresholds{
     Threshold{"edit.scattered", edit_threshold::kScattered,
               "borders between zeros and others, per element: whole rows of zeros have no "
               "direction"},
-};
+    threshold::kTripShare,
+    threshold::kTrainedRatio,
+    threshold::kTrainedOutside,
+    threshold::kStrange};
 
 }  // namespace
 

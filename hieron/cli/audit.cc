@@ -12,6 +12,7 @@
 #include <optional>
 #include <vector>
 
+#include "hieron/assay/also.h"
 #include "hieron/assay/audit.h"
 #include "hieron/assay/pool.h"
 #include "hieron/cli/command.h"
@@ -38,7 +39,7 @@ constexpr const char* kExample =
     "  hieron audit suspect --parent fine-tune --base base --expect exact-merge,merge-with-changes";
 
 struct Asked {
-  std::string suspect, base, pool, sample = "auto", expect, html, recipe, seeds = "popular";
+  std::string suspect, base, pool, also, sample = "auto", expect, html, recipe, seeds = "popular";
   std::vector<std::string> parents, controls;
   AskedEvidence evidence;
 };
@@ -136,6 +137,7 @@ Status write_reports(const Asked& asked, const AuditResult& result,
 
 // No report replaces an input, or another report.
 Status check_outputs(const Asked& asked, const Context& context, const AuditInput& input,
+                     const std::shared_ptr<const Checkpoint>& also,
                      const std::vector<PoolEntry>& pool) {
   std::vector<std::string> outputs;
   for (const std::string& path : {asked.html, asked.recipe, context.options.json}) {
@@ -149,6 +151,7 @@ Status check_outputs(const Asked& asked, const Context& context, const AuditInpu
   models.insert(models.end(), input.controls.begin(), input.controls.end());
   models.push_back(input.suspect);
   if (input.base) models.push_back(input.base);
+  if (also) models.push_back(also);
   for (const PoolEntry& entry : pool) {
     if (entry.checkpoint) models.push_back(entry.checkpoint);
   }
@@ -203,14 +206,21 @@ Outcome run_audit(const Asked& asked, const Context& context) {
         "audit needs at least one --parent: the model the suspect may have been made of (or a "
         "--pool of models to choose from).");
   }
+  if (!asked.also.empty() && !asked.evidence.path.empty()) {
+    return usage_error("--also and --evidence: a pack holds one audit; make one for each upload.");
+  }
   HIERON_TRY(const std::vector<std::string> pool_refs, list_pool(asked.pool));
   if (context.options.seed) options.seed = *context.options.seed;
   options.hash = context.options.hash;
   HIERON_TRY(const ModelSource source,
              model_source(context, asked.sample == "full" ? Access::kWhole : Access::kSampled));
   HIERON_TRY(AuditInput input, open_input(asked, source));
+  std::shared_ptr<const Checkpoint> also;
+  if (!asked.also.empty()) {
+    HIERON_TRY(also, open_ref(asked.also, source));
+  }
   std::vector<PoolEntry> pool = open_pool(pool_refs, source);
-  HIERON_CHECK(check_outputs(asked, context, input, pool));
+  HIERON_CHECK(check_outputs(asked, context, input, also, pool));
   if (asked.sample == "auto" && any_far(input)) {
     options.sample_bytes = kFirstSample;
     options.more_bytes = kMoreSample;
@@ -233,6 +243,13 @@ Outcome run_audit(const Asked& asked, const Context& context) {
     return audit(input, options);
   }());
   if (hub_requests(context) > 0) result.sampling.requests = hub_requests(context);
+  if (also) {
+    HIERON_TRY(result.also, [&] {
+      ProgressBar progress(context.options, "comparing uploads");
+      options.walk = walk_options(context, progress);
+      return compare_uploads(input, also, options, result);
+    }());
+  }
   if (report) add_pool(result, *std::move(report));
   std::vector<WrittenFile> written;
   HIERON_CHECK(write_reports(asked, result, written));
@@ -276,6 +293,8 @@ void add_audit(CLI::App& app, Context& context) {
   command->add_option("--pool", asked->pool,
                       "a folder of checkpoints (or a file with a REF a line): which of them are "
                       "the parents? Alone or with --parent");
+  command->add_option("--also", asked->also,
+                      "a second upload of the same model: what changed, and is it training?");
   command->add_option("--sample", asked->sample,
                       "auto (local files: everything), full, or bytes per tensor and model");
   command->add_option("--seed-search", asked->seeds,

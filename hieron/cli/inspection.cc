@@ -7,6 +7,7 @@
 #include <array>
 
 #include "hieron/core/text.h"
+#include "hieron/walk/model_files.h"
 
 namespace hieron {
 
@@ -190,7 +191,7 @@ Inspection inspect(const Checkpoint& checkpoint, ModelIdentity identity) {
   look_at_head(found, found.oddities);
   look_at_vocabulary(checkpoint, found);
   look_at_unknown(found);
-  found.tells = tells(checkpoint.folder, checkpoint.metadata, checkpoint.config_json);
+  found.tells = tells(model_files(checkpoint));
   return found;
 }
 
