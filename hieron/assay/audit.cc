@@ -19,6 +19,7 @@
 #include "hieron/assay/evidence/guards.h"
 #include "hieron/assay/evidence/two_ends.h"
 #include "hieron/assay/evidence/unexplained.h"
+#include "hieron/assay/fingerprints.h"
 #include "hieron/assay/identity.h"
 #include "hieron/assay/masked.h"
 #include "hieron/assay/proof.h"
@@ -35,6 +36,7 @@
 #include "hieron/model/config.h"
 #include "hieron/recover/gather.h"
 #include "hieron/recover/sample.h"
+#include "hieron/walk/fingerprint.h"
 
 namespace hieron {
 namespace {
@@ -166,6 +168,7 @@ class Auditor {
 
   Status prepare() {
     HIERON_CHECK(agree_on_experts());
+    fingerprints_ = is_fingerprint(*input_.suspect);
     std::vector<const Checkpoint*> models{input_.suspect.get()};
     const auto add = [&](const std::shared_ptr<const Checkpoint>& model) {
       models.push_back(model.get());
@@ -661,6 +664,7 @@ class Auditor {
   // --- whole layers in another order ---
 
   Result<bool> try_stack() {
+    if (fingerprints_) return false;  // a layer's positions are no other layer's
     HIERON_TRY(const std::optional<StackedFinding> finding,
                find_stacked(candidates(), selection()));
     if (!finding) return false;
@@ -700,6 +704,7 @@ class Auditor {
 
   Result<bool> try_blind() {
     const Candidates given = candidates();
+    if (fingerprints_) return try_sums(given);
     const auto evidence = gather_evidence(given, sample_);
     if (!evidence) return false;  // nothing to work on: no finding either
     explained_by_masks_ = masked_share(*evidence);
@@ -715,6 +720,19 @@ class Auditor {
     }
     const bool replayable = finding.has_value();
     if (try_masks(given, *evidence, explained, replayable)) return true;
+    return finding && take_recipe(*finding);
+  }
+
+  // Of fingerprints: weighted sums of several models, of the elements that are known.
+  Result<bool> try_sums(const Candidates& given) {
+    HIERON_TRY(const PackedCase known, packed_case(given, options_.seed));
+    const Candidates small{known.alignment, known.models, roles_,        given.candidates,
+                           given.base,      options_.walk, options_.seeds};
+    const auto evidence = gather_evidence(small, known.sample);
+    if (!evidence) return false;
+    HIERON_TRY(const std::optional<BlindFinding> finding,
+               find_blind(small, known.sample, *evidence, cast_.controls, Selection::everything(),
+                          experts_, elementwise_methods()));
     return finding && take_recipe(*finding);
   }
 
@@ -837,7 +855,7 @@ class Auditor {
 
   // Of the suspect's parameters those that the selection reads.
   double read_parameters() const {
-    if (options_.sample_bytes == 0) return suspect_parameters();
+    if (options_.sample_bytes == 0 && !fingerprints_) return suspect_parameters();
     double read = 0;
     for (const Row& row : alignment_.rows) {
       for (const Run& run : selection().runs(row)) read += static_cast<double>(run.count);
@@ -848,6 +866,7 @@ class Auditor {
   // --- one model, edited ---
 
   Result<bool> try_edit(EditSearch search) {
+    if (fingerprints_) return false;
     HIERON_TRY(const EditDecision decision,
                decide_edit({alignment_, roles_,
                             fit_selection(options_.seed, alignment_, options_.sample_bytes),
@@ -895,6 +914,7 @@ class Auditor {
     std::optional<size_t> kin;
     bool doubtful = false;
     for (const size_t m : models) {
+      if (fingerprints_) break;  // they are matched by whole matrices
       HIERON_TRY(const HiddenUnitTest test, compare_hidden_units(alignment_, roles_, Cast::kSuspect,
                                                                  m, options_.walk.threads));
       if (test.matrices.empty()) continue;
@@ -944,7 +964,8 @@ class Auditor {
       verdict.sentence = fmt::format(
           "No verdict on {}: no blend of the offered models explains it, and {}.",
           input_.suspect->ref,
-          result_.kinship.empty() ? "it has no matrix of hidden units that the kinship test can use"
+          fingerprints_ ? "the test for a common origin needs the models themselves"
+          : result_.kinship.empty() ? "it has no matrix of hidden units that the kinship test can use"
                                   : "its hidden units neither prove nor exclude a common origin");
     }
     return {};
@@ -1109,7 +1130,9 @@ class Auditor {
       read += tensor.read;
       total += tensor.elements;
     }
-    if (result_.replay && everything) {
+    if (fingerprints_) {
+      say_fingerprints(result_, read, total);
+    } else if (result_.replay && everything) {
       sampling.bound = fmt::format(
           "Every element of every aligned tensor was compared ({} of the "
           "suspect's {}).",
@@ -1217,13 +1240,17 @@ class Auditor {
   double explained_by_masks_ = 0;  // of the suspect
   // A model is explained by the suspect and another one: a recipe that does not hold says nothing.
   bool no_direction_ = false;
+  bool fingerprints_ = false;  // all models are looked at through them
 };
 
 }  // namespace
 
 // As the suspect has its experts, which is how most tools that leave them so merge them; if that
 // does not settle it, the other way.
-Result<AuditResult> audit(const AuditInput& input, const AuditOptions& options) {
+Result<AuditResult> audit(const AuditInput& given, const AuditOptions& options) {
+  AuditInput input = given;
+  HIERON_TRY(const bool fingerprints, match_fingerprints(models_of(input)));
+  if (fingerprints) return Auditor(input, options, std::nullopt).run();
   if (!experts_differ(input)) return Auditor(input, options, std::nullopt).run();
   const bool fused = expert_layout(*input.suspect) == ExpertLayout::kFused;
   const ExpertLayout own = fused ? ExpertLayout::kFused : ExpertLayout::kSeparate;

@@ -11,6 +11,7 @@
 #include "hieron/core/text.h"
 #include "hieron/merge/extract_adapter.h"
 #include "hieron/walk/checkpoint.h"
+#include "hieron/walk/fingerprint.h"
 
 namespace hieron {
 namespace {
@@ -105,6 +106,8 @@ Outcome extract(const Asked& asked, const Context& context) {
   HIERON_TRY(const LowRankWish wish, wish_of(asked));
   HIERON_TRY(const auto model, open_checkpoint(asked.model));
   HIERON_TRY(const auto base, open_checkpoint(asked.base));
+  HIERON_CHECK(require_model(*model));
+  HIERON_CHECK(require_model(*base));
   ProgressBar bar(context.options, "extracting");
   const WalkOptions walk = walk_options(context, bar);
   const ExtractOptions options{.wish = wish,

@@ -6,6 +6,7 @@
 
 #include "hieron/core/text.h"
 #include "hieron/merge/adapter.h"
+#include "hieron/walk/fingerprint.h"
 
 namespace hieron {
 
@@ -64,6 +65,7 @@ Result<std::shared_ptr<const Checkpoint>> RecipeModels::open_files(const ModelRe
                   path);
   }
   HIERON_TRY(std::shared_ptr<const Checkpoint> base, open_checkpoint(path));
+  HIERON_CHECK(require_model(*base));
   if (ref.adapter.empty() || path == locate({ref.text})) return base;
   const std::string adapter =
       locate({fmt::format("{}@{}", ref.adapter, ref.adapter_revision), ref.adapter});

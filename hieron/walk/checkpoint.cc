@@ -12,6 +12,7 @@
 #include "hieron/core/text.h"
 #include "hieron/format/safetensors.h"
 #include "hieron/format/shard_index.h"
+#include "hieron/walk/fingerprint.h"
 
 namespace hieron {
 namespace {
@@ -249,6 +250,7 @@ Result<std::shared_ptr<const Checkpoint>> open_checkpoint(const std::string& ref
       checkpoint->warnings.push_back(text.error().sentence);
     }
   }
+  if (is_fingerprint(*checkpoint)) return read_fingerprint(checkpoint);
   return checkpoint;
 }
 
