@@ -251,6 +251,19 @@ class Fingerprints(unittest.TestCase):
             self.assertEqual(report["verdict"]["kind"], "exact-merge")
             self.assertEqual(report["recipe"]["models"][0]["weight"], 0.7)
 
+    def test_models_under_another_prefix_are_audited_whole(self):
+        """No fingerprint: alignment by canonical names, with the replay of a recipe by name."""
+        tensors, _ = read(next(self.moe.glob("*.safetensors")))
+        for name, renamed in (("other-prefix", {"language_model." + n: t for n, t in tensors.items()}),
+                              ("other-all", {"language_model." + n: t for n, t in fused(tensors).items()})):
+            write(self.folder / name / "model.safetensors", renamed)
+            copy_configs(self.moe, self.folder / name)
+            report = self.audit(self.folder / name, [MOE / "code"], MOE / "base", [MOE / "news"])
+            self.assertEqual(report["verdict"]["kind"], "exact-merge", name)
+            self.assertEqual(report["recipe"]["models"][0]["weight"], 0.7)
+            self.assertEqual(report["sampling"]["mode"], "full")
+            self.assertEqual(report["replay"]["equal"], report["replay"]["elements"])
+
     def test_sums_of_three_models_are_found(self):
         merged = self.merge("three", {PARENT: 0.5, BASE: 0.3, CONTROLS[0]: 0.2})
         report = self.audit(self.fingerprint(merged), map(self.fingerprint, (PARENT, CONTROLS[0])),
@@ -290,6 +303,19 @@ class Fingerprints(unittest.TestCase):
         report = self.audit(self.fingerprint(PARENT), [self.fingerprint(self.suspect)], self.fingerprint(BASE),
                             list(map(self.fingerprint, CONTROLS)))
         self.assertEqual(report["verdict"]["kind"], "undetermined")
+
+    def test_an_honest_parent_of_a_merge_that_drops_changes_is_not_accused(self):
+        recipe = self.folder / "dare.yml"
+        recipe.write_text("merge_method: dare_linear\n"
+                          f"base_model: '{MOE / 'base'}'\nmodels:\n"
+                          f"  - {{model: '{MOE / 'code'}', parameters: {{weight: 1.0, density: 0.6}}}}\n"
+                          "dtype: bfloat16\nhieron: {seed: 7}\n")
+        child = self.folder / "dare"
+        done = hieron("merge", recipe, child)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        report = self.audit(self.fingerprint(MOE / "code"), [self.fingerprint(child)], self.fingerprint(MOE / "base"),
+                            [self.fingerprint(MOE / "news")])
+        self.assertIn(report["verdict"]["kind"], ("undetermined", "fine-tune"))
 
     def test_the_report_follows_its_schema(self):
         try:

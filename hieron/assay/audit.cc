@@ -36,6 +36,7 @@
 #include "hieron/model/config.h"
 #include "hieron/recover/gather.h"
 #include "hieron/recover/sample.h"
+#include "hieron/walk/conformed.h"
 #include "hieron/walk/fingerprint.h"
 
 namespace hieron {
@@ -168,7 +169,7 @@ class Auditor {
 
   Status prepare() {
     HIERON_CHECK(agree_on_experts());
-    fingerprints_ = is_fingerprint(*input_.suspect);
+    HIERON_CHECK(agree_on_names());
     std::vector<const Checkpoint*> models{input_.suspect.get()};
     const auto add = [&](const std::shared_ptr<const Checkpoint>& model) {
       models.push_back(model.get());
@@ -198,6 +199,9 @@ class Auditor {
     set_aside_codes();
     const Selection selection = fit_selection(options_.seed, alignment_, options_.sample_bytes);
     HIERON_TRY(sample_, draw_sample(alignment_, roles_, options_.seed, selection, options_.walk));
+    if (is_fingerprint(*input_.suspect)) {
+      HIERON_TRY(known_, packed_case(candidates(), options_.seed));
+    }
     for (const SampleRow& row : sample_.rows) {
       for (size_t m = 0; m < row.values.size(); ++m) {
         if (!row.values[m].empty()) note_read(row.row, m, row.count);
@@ -217,6 +221,22 @@ class Auditor {
       if (!expert_layout(**model)) continue;
       HIERON_TRY(*model, with_experts(*model, *experts_layout_));
     }
+    return {};
+  }
+
+  // All models under the suspect's names: recipes are replayed by name.
+  Status agree_on_names() {
+    const auto all = models_of(input_);
+    std::vector<const Checkpoint*> models;
+    for (const auto* model : all) models.push_back(model->get());
+    const Alignment alignment = align(models, 1);
+    if (conforms(alignment)) return {};
+    std::vector<std::shared_ptr<const Checkpoint>> renamed;
+    for (size_t m = 0; m < all.size(); ++m) {
+      HIERON_TRY(auto model, conformed(alignment, m, *all[m]));
+      renamed.push_back(std::move(model));
+    }
+    for (size_t m = 0; m < all.size(); ++m) *all[m] = std::move(renamed[m]);
     return {};
   }
 
@@ -657,14 +677,19 @@ class Auditor {
     models.insert(models.end(), input_.parents.begin(), input_.parents.end());
     if (input_.base) models.push_back(input_.base);
     models.insert(models.end(), input_.controls.begin(), input_.controls.end());
-    return {alignment_, std::move(models), roles_,        cast_.references(),
+    if (known_) models = known_->models;
+    return {known_ ? known_->alignment : alignment_,
+            std::move(models),
+            roles_,        cast_.references(),
             cast_.base, options_.walk,     options_.seeds};
   }
+
+  const Sample& judged_sample() const { return known_ ? known_->sample : sample_; }
 
   // --- whole layers in another order ---
 
   Result<bool> try_stack() {
-    if (fingerprints_) return false;  // a layer's positions are no other layer's
+    if (known_) return false;  // a layer's positions are no other layer's
     HIERON_TRY(const std::optional<StackedFinding> finding,
                find_stacked(candidates(), selection()));
     if (!finding) return false;
@@ -704,15 +729,15 @@ class Auditor {
 
   Result<bool> try_blind() {
     const Candidates given = candidates();
-    if (fingerprints_) return try_sums(given);
-    const auto evidence = gather_evidence(given, sample_);
+    const auto evidence = gather_evidence(given, judged_sample());
     if (!evidence) return false;  // nothing to work on: no finding either
     explained_by_masks_ = masked_share(*evidence);
     HIERON_TRY(const std::optional<BlindFinding> finding,
-               find_blind(given, sample_, *evidence, cast_.controls, selection(), experts_));
+               find_blind(given, judged_sample(), *evidence, cast_.controls, selection(), experts_,
+                          known_ ? elementwise_methods() : std::span<const std::string_view>{}));
     if (finding && finding->holds) return take_recipe(*finding);
     const double explained = finding ? finding->best.score.share() : 0;
-    if (evidence->fit_class != FitClass::kOneRounding) {
+    if (!known_ && evidence->fit_class != FitClass::kOneRounding) {
       HIERON_TRY(
           const std::optional<BlindFinding> nested,
           find_nested(given, sample_, *evidence, explained, cast_.controls, selection(), experts_));
@@ -720,19 +745,6 @@ class Auditor {
     }
     const bool replayable = finding.has_value();
     if (try_masks(given, *evidence, explained, replayable)) return true;
-    return finding && take_recipe(*finding);
-  }
-
-  // Of fingerprints: weighted sums of several models, of the elements that are known.
-  Result<bool> try_sums(const Candidates& given) {
-    HIERON_TRY(const PackedCase known, packed_case(given, options_.seed));
-    const Candidates small{known.alignment, known.models, roles_,        given.candidates,
-                           given.base,      options_.walk, options_.seeds};
-    const auto evidence = gather_evidence(small, known.sample);
-    if (!evidence) return false;
-    HIERON_TRY(const std::optional<BlindFinding> finding,
-               find_blind(small, known.sample, *evidence, cast_.controls, Selection::everything(),
-                          experts_, elementwise_methods()));
     return finding && take_recipe(*finding);
   }
 
@@ -769,7 +781,7 @@ class Auditor {
                  bool replayable) {
     const auto estimate = mask_estimate(evidence);
     if (no_direction_ || !estimate || (replayable && !random_masks(*estimate))) return false;
-    const auto finding = find_masked(given, sample_, evidence, cast_.controls, experts_);
+    const auto finding = find_masked(given, judged_sample(), evidence, cast_.controls, experts_);
     const double least = std::max(explained, explained_by_ends());
     if (!finding || finding->estimate.explained <= least) return false;
     const BlindDecision decision = decide_masked(*finding);
@@ -796,7 +808,7 @@ class Auditor {
     }
     const double replayed = result_.replay ? result_.replay->share : 0;
     const double explained = std::max(explained_by_masks_, replayed);
-    const auto other = masked_the_other_way(candidates(), sample_, named, explained);
+    const auto other = masked_the_other_way(candidates(), judged_sample(), named, explained);
     if (!other) return;
     drop_ends();
     result_.recipe.reset();
@@ -828,6 +840,7 @@ class Auditor {
     drop_ends();
     result_.recipe = recipe;
     result_.replay = whole.total;
+    if (known_) result_.replay->first_difference.reset();  // it counts known elements only
     proof_.rows.assign(alignment_.rows.size(), {});
     std::map<std::string_view, size_t> row_of;
     for (size_t i = 0; i < alignment_.rows.size(); ++i) row_of[alignment_.rows[i].name] = i;
@@ -848,14 +861,14 @@ class Auditor {
   }
 
   Selection selection() const {
-    return options_.sample_bytes == 0
+    return options_.sample_bytes == 0 || known_
                ? Selection::everything()
                : Selection::sample(options_.seed, {.bytes_per_tensor = options_.sample_bytes});
   }
 
   // Of the suspect's parameters those that the selection reads.
   double read_parameters() const {
-    if (options_.sample_bytes == 0 && !fingerprints_) return suspect_parameters();
+    if (options_.sample_bytes == 0 && !known_) return suspect_parameters();
     double read = 0;
     for (const Row& row : alignment_.rows) {
       for (const Run& run : selection().runs(row)) read += static_cast<double>(run.count);
@@ -866,10 +879,10 @@ class Auditor {
   // --- one model, edited ---
 
   Result<bool> try_edit(EditSearch search) {
-    if (fingerprints_) return false;
+    const Alignment& judged = known_ ? known_->alignment : alignment_;
     HIERON_TRY(const EditDecision decision,
-               decide_edit({alignment_, roles_,
-                            fit_selection(options_.seed, alignment_, options_.sample_bytes),
+               decide_edit({judged, roles_,
+                            fit_selection(options_.seed, judged, options_.sample_bytes),
                             selection(), options_.walk},
                            cast_.references(), cast_.controls, search));
     edit_reasons_.insert(edit_reasons_.end(), decision.reasons.begin(), decision.reasons.end());
@@ -896,7 +909,7 @@ class Auditor {
       replay.equal += row.equal;
       ++replay.tensors;
       replay.tensors_equal += row.equal == row.read;
-      if (!replay.first_difference && row.first_miss != ~uint64_t{0}) {
+      if (!known_ && !replay.first_difference && row.first_miss != ~uint64_t{0}) {
         replay.first_difference = place(alignment_.rows[i], row.first_miss);
       }
       note_read(i, 0, row.read);
@@ -914,7 +927,7 @@ class Auditor {
     std::optional<size_t> kin;
     bool doubtful = false;
     for (const size_t m : models) {
-      if (fingerprints_) break;  // they are matched by whole matrices
+      if (known_) break;  // they are matched by whole matrices
       HIERON_TRY(const HiddenUnitTest test, compare_hidden_units(alignment_, roles_, Cast::kSuspect,
                                                                  m, options_.walk.threads));
       if (test.matrices.empty()) continue;
@@ -964,7 +977,7 @@ class Auditor {
       verdict.sentence = fmt::format(
           "No verdict on {}: no blend of the offered models explains it, and {}.",
           input_.suspect->ref,
-          fingerprints_ ? "the test for a common origin needs the models themselves"
+          known_ ? "the test for a common origin needs the models themselves"
           : result_.kinship.empty() ? "it has no matrix of hidden units that the kinship test can use"
                                   : "its hidden units neither prove nor exclude a common origin");
     }
@@ -1130,7 +1143,7 @@ class Auditor {
       read += tensor.read;
       total += tensor.elements;
     }
-    if (fingerprints_) {
+    if (known_) {
       say_fingerprints(result_, read, total);
     } else if (result_.replay && everything) {
       sampling.bound = fmt::format(
@@ -1240,7 +1253,7 @@ class Auditor {
   double explained_by_masks_ = 0;  // of the suspect
   // A model is explained by the suspect and another one: a recipe that does not hold says nothing.
   bool no_direction_ = false;
-  bool fingerprints_ = false;  // all models are looked at through them
+  std::optional<PackedCase> known_;  // where all models are looked at through fingerprints
 };
 
 }  // namespace

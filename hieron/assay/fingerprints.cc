@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <set>
 
 #include "hieron/core/text.h"
 #include "hieron/walk/fingerprint.h"
@@ -47,6 +48,10 @@ Result<PackedCase> packed_case(const Candidates& given, const Seed& seed) {
     packed_case.models.push_back(std::move(small));
   }
   packed_case.alignment = align(models, 1);
+  std::set<std::string_view> rows;
+  for (const Row& row : given.alignment.rows) rows.insert(row.name);
+  std::erase_if(packed_case.alignment.rows,
+                [&](const Row& row) { return !rows.contains(row.name); });
   HIERON_TRY(packed_case.sample, draw_sample(packed_case.alignment, given.roles, seed,
                                              Selection::everything(), given.walk));
   return packed_case;

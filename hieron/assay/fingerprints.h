@@ -23,6 +23,7 @@ namespace hieron {
 std::span<const std::string_view> elementwise_methods();
 
 // The known elements of all models, as tensors of their own, and the sample that is all of them.
+// Rows are numbered as in the alignment given.
 struct PackedCase {
   std::vector<std::shared_ptr<const Checkpoint>> models;
   Alignment alignment;

@@ -52,7 +52,7 @@ std::string public_name(const Checkpoint& checkpoint) {
 Result<FingerprintSource> source_of(const Checkpoint& checkpoint, const Context& context) {
   HIERON_TRY(const ModelIdentity identity,
              identify(checkpoint, context.options.hash, context.options.threads));
-  FingerprintSource source{.name = public_name(checkpoint), .commit = checkpoint.commit};
+  FingerprintSource source{.name = public_name(checkpoint), .commit = checkpoint.commit, .files = {}};
   for (size_t i = 0; i < checkpoint.files.size(); ++i) {
     const CheckpointFile& file = checkpoint.files[i];
     const std::string& hashed = identity.files[i].sha256;

@@ -12,6 +12,7 @@
 
 #include "hieron/core/text.h"
 #include "hieron/model/config.h"
+#include "hieron/walk/conformed.h"
 #include "hieron/walk/expert_parts.h"
 
 namespace hieron {
@@ -79,20 +80,6 @@ class Joined final : public ComputedTensor {
   std::vector<Stretch> stretches_;
 };
 
-// A range of a tensor that is worked out on demand.
-class Range final : public ComputedTensor {
- public:
-  Range(std::shared_ptr<const ComputedTensor> whole, uint64_t first)
-      : whole_(std::move(whole)), first_(first) {}
-  Status read(uint64_t first, std::span<std::byte> out) const override {
-    return whole_->read(first_ + first, out);
-  }
-
- private:
-  std::shared_ptr<const ComputedTensor> whole_;
-  uint64_t first_;
-};
-
 // The experts of one layer, stored separately: [expert][part].
 struct Group {
   bool numbered = false;
@@ -112,6 +99,7 @@ std::unexpected<Error> refuse_tensor(const Checkpoint& checkpoint, std::string_v
 std::shared_ptr<Checkpoint> shell_of(const Checkpoint& checkpoint) {
   auto shell = std::make_shared<Checkpoint>();
   shell->ref = checkpoint.ref;
+  shell->commit = checkpoint.commit;
   shell->folder = checkpoint.folder;
   shell->files = checkpoint.files;
   shell->metadata = checkpoint.metadata;
@@ -285,27 +273,15 @@ bool is_mixtral_kin(const Checkpoint& checkpoint) {
   return config && std::ranges::find(kMixtralKin, config->model_type) != kMixtralKin.end();
 }
 
-// One part of one expert as a tensor of its own.
-TensorInfo cut(const TensorInfo& fused, const ExpertStretch& stretch, std::string name) {
-  TensorInfo out{.name = std::move(name),
-                 .dtype = fused.dtype,
-                 .shape = stretch.shape,
-                 .elements = stretch.shape[0] * stretch.shape[1],
-                 .stored = fused.stored,
-                 .computed = nullptr};
-  out.stored.offset += stretch.first * static_cast<uint64_t>(info(fused.dtype).bits) / 8;
-  if (fused.computed) out.computed = std::make_shared<const Range>(fused.computed, stretch.first);
-  return out;
-}
-
 void append_parts(const TensorInfo& fused, const FusedName& name, bool numbered,
                   std::vector<TensorInfo>& out) {
   const std::string stem =
       separate_prefix(name.prefix, numbered) + std::string(kExpertsSegment);
   for (const ExpertStretch& stretch : take_apart(fused, name)) {
-    out.push_back(cut(fused, stretch,
-                      fmt::format("{}{}.{}", stem, stretch.expert,
-                                  expert_leaf_name(stretch.part, numbered))));
+    out.push_back(part_of(
+        fused, stretch.first,
+        fmt::format("{}{}.{}", stem, stretch.expert, expert_leaf_name(stretch.part, numbered)),
+        stretch.shape));
   }
 }
 

@@ -5,6 +5,8 @@
 
 #include <array>
 
+#include "hieron/walk/conformed.h"
+
 namespace hieron {
 namespace {
 
@@ -129,6 +131,35 @@ TEST(Alignment, AnotherShapeIsNoCounterpart) {
   const Alignment both = aligned(a, b, 2);
   EXPECT_THAT(both.rows, IsEmpty());
   EXPECT_THAT(both.ledger[0].reason, HasSubstr("its shape is [4] here and [8] in b"));
+}
+
+TEST(Conformed, StandsUnderTheLeadersNames) {
+  const Checkpoint a = checkpoint_of("a", kSeparate);
+  auto b = std::make_shared<Checkpoint>(
+      checkpoint_of("b", {kFused[0], kFused[1], {"extra.weight", {3}}}));
+  b->tensors[0].stored.offset = 1000;
+  const Alignment both = aligned(a, *b, 1);
+  EXPECT_FALSE(conforms(both));
+  const auto made = conformed(both, 1, b);
+  ASSERT_TRUE(made) << made.error().sentence;
+  const Alignment again = aligned(a, **made, 1);
+  EXPECT_TRUE(conforms(again));
+  EXPECT_EQ(again.rows.size(), 6U);
+  const TensorInfo* up = (*made)->find("model.layers.0.mlp.experts.1.up_proj.weight");
+  ASSERT_NE(up, nullptr);
+  EXPECT_EQ(up->stored.offset, 1000 + 2 * 45U);
+  EXPECT_EQ(up->shape, (Shape{3, 5}));
+  EXPECT_NE((*made)->find("extra.weight"), nullptr);
+}
+
+TEST(Conformed, IsTheModelItselfWhereNamesAgree) {
+  const Checkpoint a = checkpoint_of("a", kFused);
+  const auto b = std::make_shared<const Checkpoint>(checkpoint_of("b", kFused));
+  const Alignment both = aligned(a, *b, 1);
+  EXPECT_TRUE(conforms(both));
+  const auto made = conformed(both, 1, b);
+  ASSERT_TRUE(made);
+  EXPECT_EQ(*made, b);
 }
 
 }  // namespace

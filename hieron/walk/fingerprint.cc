@@ -93,7 +93,7 @@ class Packed final : public ComputedTensor {
 };
 
 // A tensor of which `runs` are known; all of it, if that is one run.
-TensorInfo part_of(std::string name, DType dtype, Shape shape, uint64_t elements,
+TensorInfo partly_known(std::string name, DType dtype, Shape shape, uint64_t elements,
                    std::shared_ptr<const ComputedTensor> source,
                    std::shared_ptr<const std::vector<Run>> runs) {
   const bool whole = runs->size() == 1 && runs->front().count == elements;
@@ -271,7 +271,7 @@ class Reader {
     auto known = std::make_shared<const std::vector<Run>>(*runs);
     auto source = std::make_shared<const KnownRuns>(stored_, held, held.name, known, std::move(at));
     out_->tensors.push_back(
-        part_of(held.name, held.dtype, *shape, *elements, std::move(source), std::move(known)));
+        partly_known(held.name, held.dtype, *shape, *elements, std::move(source), std::move(known)));
     return {};
   }
 
@@ -377,7 +377,7 @@ Result<std::shared_ptr<const Checkpoint>> fingerprint_of(
     ranks[logical.name] = {{"rank", drawn.rank}};
     auto source = std::make_shared<const KnownRuns>(checkpoint, *logical.tensor, logical.name,
                                                     known, std::move(at));
-    out->tensors.push_back(part_of(logical.name, logical.tensor->dtype, std::move(logical.shape),
+    out->tensors.push_back(partly_known(logical.name, logical.tensor->dtype, std::move(logical.shape),
                                    logical.elements, std::move(source), std::move(known)));
   }
   out->metadata["format"] = kFingerprintFormat;

@@ -47,13 +47,13 @@ Result<std::shared_ptr<const Checkpoint>> packed(
 // What identifies the model a fingerprint was taken of; kept in the file.
 struct FingerprintSource {
   std::string name;  // the last component of a local path, or org/name
-  std::string commit;
+  std::string commit{};
   struct SourceFile {
     std::string path;
     uint64_t bytes = 0;
     std::string sha256, etag;  // empty: not known
   };
-  std::vector<SourceFile> files;
+  std::vector<SourceFile> files{};
 };
 
 // The whole file, for a fingerprint that fingerprint_of() made.

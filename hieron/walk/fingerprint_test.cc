@@ -112,7 +112,7 @@ std::shared_ptr<const Checkpoint> model(const ScratchFolder& folder, const std::
 std::string file_of(const std::shared_ptr<const Checkpoint>& checkpoint, uint64_t elements = 0) {
   const auto fingerprint = fingerprint_of(checkpoint, elements);
   EXPECT_TRUE(fingerprint) << fingerprint.error().sentence;
-  const auto file = fingerprint_file(**fingerprint, {.name = "model"});
+  const auto file = fingerprint_file(**fingerprint, {.name = "model", .commit = {}, .files = {}});
   EXPECT_TRUE(file) << file.error().sentence;
   return *file;
 }
