@@ -680,8 +680,11 @@ class Auditor {
     if (known_) models = known_->models;
     return {known_ ? known_->alignment : alignment_,
             std::move(models),
-            roles_,        cast_.references(),
-            cast_.base, options_.walk,     options_.seeds};
+            roles_,
+            cast_.references(),
+            cast_.base,
+            options_.walk,
+            options_.seeds};
   }
 
   const Sample& judged_sample() const { return known_ ? known_->sample : sample_; }
@@ -880,11 +883,11 @@ class Auditor {
 
   Result<bool> try_edit(EditSearch search) {
     const Alignment& judged = known_ ? known_->alignment : alignment_;
-    HIERON_TRY(const EditDecision decision,
-               decide_edit({judged, roles_,
-                            fit_selection(options_.seed, judged, options_.sample_bytes),
-                            selection(), options_.walk},
-                           cast_.references(), cast_.controls, search));
+    HIERON_TRY(
+        const EditDecision decision,
+        decide_edit({judged, roles_, fit_selection(options_.seed, judged, options_.sample_bytes),
+                     selection(), options_.walk},
+                    cast_.references(), cast_.controls, search));
     edit_reasons_.insert(edit_reasons_.end(), decision.reasons.begin(), decision.reasons.end());
     if (!decision.finding) return false;
     drop_ends();
@@ -974,12 +977,13 @@ class Auditor {
           "(of these only the order of whole feed-forward units, bit for bit, was searched).");
     } else {
       verdict.kind = VerdictKind::kUndetermined;
-      verdict.sentence = fmt::format(
-          "No verdict on {}: no blend of the offered models explains it, and {}.",
-          input_.suspect->ref,
-          known_ ? "the test for a common origin needs the models themselves"
-          : result_.kinship.empty() ? "it has no matrix of hidden units that the kinship test can use"
-                                  : "its hidden units neither prove nor exclude a common origin");
+      verdict.sentence =
+          fmt::format("No verdict on {}: no blend of the offered models explains it, and {}.",
+                      input_.suspect->ref,
+                      known_ ? "the test for a common origin needs the models themselves"
+                      : result_.kinship.empty()
+                          ? "it has no matrix of hidden units that the kinship test can use"
+                          : "its hidden units neither prove nor exclude a common origin");
     }
     return {};
   }

@@ -15,11 +15,12 @@ namespace {
 
 constexpr std::array<std::string_view, 2> kElementwise{"linear", "task_arithmetic"};
 
-// The least read role: what may differ there unseen, at 95 %.
+// What may differ unseen at 95 %, in the role of which least was read.
 std::string bound(const AuditResult& result, uint64_t compared, uint64_t parameters) {
   const RoleCoverage* least = nullptr;
   for (const RoleCoverage& cover : result.coverage) {
-    if (cover.read > 0 && (!least || cover.read < least->read)) least = &cover;
+    const bool in_part = cover.read > 0 && cover.read < cover.parameters;
+    if (in_part && (!least || cover.read < least->read)) least = &cover;
   }
   std::string text = fmt::format(
       "{} elements were compared, at the public positions of a fingerprint, of {} in the tensors "

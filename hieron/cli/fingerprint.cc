@@ -52,12 +52,13 @@ std::string public_name(const Checkpoint& checkpoint) {
 Result<FingerprintSource> source_of(const Checkpoint& checkpoint, const Context& context) {
   HIERON_TRY(const ModelIdentity identity,
              identify(checkpoint, context.options.hash, context.options.threads));
-  FingerprintSource source{.name = public_name(checkpoint), .commit = checkpoint.commit, .files = {}};
+  FingerprintSource source{
+      .name = public_name(checkpoint), .commit = checkpoint.commit, .files = {}};
   for (size_t i = 0; i < checkpoint.files.size(); ++i) {
     const CheckpointFile& file = checkpoint.files[i];
     const std::string& hashed = identity.files[i].sha256;
-    source.files.push_back({file.path, file.bytes, hashed.empty() ? file.origin.sha256 : hashed,
-                            file.origin.etag});
+    source.files.push_back(
+        {file.path, file.bytes, hashed.empty() ? file.origin.sha256 : hashed, file.origin.etag});
   }
   return source;
 }
@@ -76,9 +77,9 @@ Result<Made> make(const std::shared_ptr<const Checkpoint>& checkpoint,
     uint64_t parameters = 0;
     for (const TensorInfo& tensor : checkpoint->tensors) parameters += tensor.elements;
     elements = std::max<uint64_t>(
-        1, static_cast<uint64_t>(static_cast<double>(*size) * static_cast<double>(parameters) /
-                                 static_cast<double>(
-                                     std::max<uint64_t>(1, checkpoint->weight_bytes()))));
+        1, static_cast<uint64_t>(
+               static_cast<double>(*size) * static_cast<double>(parameters) /
+               static_cast<double>(std::max<uint64_t>(1, checkpoint->weight_bytes()))));
   }
   uint64_t least = 0;
   for (int i = 0; i < kTries; ++i) {
@@ -135,9 +136,11 @@ Outcome run_fingerprint(const Asked& asked, const Context& context) {
                         with_commas(held.elements), with_commas(held.tensors));
     groups.push_back({{"group", group}, {"tensors", held.tensors}, {"elements", held.elements}});
   }
-  text = fmt::format("{}: {} elements of {} in {}\n{}", printable(asked.out),
-                     with_commas(elements), printable(source.name), show_bytes(made.file.size()),
-                     text);
+  text = fmt::format("{}: {} elements of {} in {}\n{}", printable(asked.out), with_commas(elements),
+                     printable(source.name), show_bytes(made.file.size()), text);
+  for (const std::string& warning : made.fingerprint->warnings) {
+    text += fmt::format("warning: {}\n", warning);
+  }
   const Json json = {{"schema", "hieron.fingerprinted/1"},
                      {"tool", {{"name", "hieron"}, {"version", HIERON_VERSION}}},
                      {"ref", asked.ref},
@@ -146,6 +149,7 @@ Outcome run_fingerprint(const Asked& asked, const Context& context) {
                      {"elements", elements},
                      {"tensors", made.fingerprint->tensors.size()},
                      {"groups", std::move(groups)},
+                     {"warnings", made.fingerprint->warnings},
                      {"seconds", spent.count()}};
   HIERON_CHECK(deliver(context.options, text,
                        json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n"));

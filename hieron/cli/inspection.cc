@@ -172,7 +172,7 @@ void say_fingerprint(const Checkpoint& checkpoint, Inspection& found) {
   for (const TensorInfo& tensor : checkpoint.tensors) known += known_elements(tensor);
   found.oddities.push_back(fmt::format(
       "This is a fingerprint: it holds {} elements of the tensors listed, at public positions; the "
-      "model has more tensors than were drawn.",
+      "model may have tensors that were not drawn.",
       with_commas(known)));
 }
 

@@ -152,12 +152,14 @@ Status check_expert(const Checkpoint& checkpoint, std::string_view prefix, const
     if (!expert[part]) {
       return refuse_tensor(
           checkpoint,
-          fmt::format("{}{}{}.{}", prefix, kExpertsSegment, number, expert_leaf_name(part, group.numbered)),
+          fmt::format("{}{}{}.{}", prefix, kExpertsSegment, number,
+                      expert_leaf_name(part, group.numbered)),
           "is missing, and the layer's experts cannot be fused without it; the checkpoint is "
           "incomplete, fetch it again.");
     }
     const TensorInfo& tensor = *expert[part];
-    if (!first[part] || tensor.dtype != first[kUpPart]->dtype || tensor.shape != first[part]->shape) {
+    if (!first[part] || tensor.dtype != first[kUpPart]->dtype ||
+        tensor.shape != first[part]->shape) {
       return refuse_tensor(checkpoint, tensor.name,
                            "differs from its layer's first expert in dtype, shape or kind, so that "
                            "they cannot be fused; keep the experts separate.");
@@ -227,8 +229,8 @@ TensorInfo renamed_beside(const TensorInfo& tensor, const Groups& groups) {
   if (at == std::string::npos) return out;
   const auto group = groups.find(std::string_view(tensor.name).substr(0, at + kSparseBlock.size()));
   if (group == groups.end()) return out;
-  out.name =
-      fused_prefix(group->first, group->second.numbered) + tensor.name.substr(at + kSparseBlock.size());
+  out.name = fused_prefix(group->first, group->second.numbered) +
+             tensor.name.substr(at + kSparseBlock.size());
   return out;
 }
 
@@ -275,8 +277,7 @@ bool is_mixtral_kin(const Checkpoint& checkpoint) {
 
 void append_parts(const TensorInfo& fused, const FusedName& name, bool numbered,
                   std::vector<TensorInfo>& out) {
-  const std::string stem =
-      separate_prefix(name.prefix, numbered) + std::string(kExpertsSegment);
+  const std::string stem = separate_prefix(name.prefix, numbered) + std::string(kExpertsSegment);
   for (const ExpertStretch& stretch : take_apart(fused, name)) {
     out.push_back(part_of(
         fused, stretch.first,

@@ -124,10 +124,10 @@ class Aligner {
       if (leading().find(tensor.name)) continue;
       const auto taken = taken_[m].find(&tensor);
       if (taken != taken_[m].end() && taken->second >= tensor.elements) continue;
-      const std::string what = taken == taken_[m].end()
-                                   ? std::string("no tensor of this name")
-                                   : fmt::format("only {} of its {} elements", taken->second,
-                                                 tensor.elements);
+      const std::string what =
+          taken == taken_[m].end()
+              ? std::string("no tensor of this name")
+              : fmt::format("only {} of its {} elements", taken->second, tensor.elements);
       alignment_.ledger.push_back(
           {static_cast<uint32_t>(m), tensor.name, fmt::format("{} has {}", leading().ref, what)});
     }

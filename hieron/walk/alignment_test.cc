@@ -108,8 +108,9 @@ TEST(Alignment, AFusedLeaderIsTakenApartOnlyWhereAnotherNeedsIt) {
 
 TEST(Alignment, FusedExpertsUnderAnotherPrefixStayWhole) {
   const Checkpoint a = checkpoint_of("a", kFused);
-  const Checkpoint b = checkpoint_of("b", {{"language_model.layers.0.mlp.experts.gate_up_proj", {2, 6, 5}},
-                                           {"language_model.layers.0.mlp.experts.down_proj", {2, 5, 3}}});
+  const Checkpoint b =
+      checkpoint_of("b", {{"language_model.layers.0.mlp.experts.gate_up_proj", {2, 6, 5}},
+                          {"language_model.layers.0.mlp.experts.down_proj", {2, 5, 3}}});
   const Alignment both = aligned(a, b, 2);
   EXPECT_EQ(both.rows.size(), 2U);
   EXPECT_THAT(both.ledger, IsEmpty());

@@ -98,6 +98,13 @@ std::vector<LogicalTensor> logical_tensors(const Checkpoint& checkpoint) {
 }
 
 LogicalIndex::LogicalIndex(const Checkpoint& checkpoint) : tensors_(logical_tensors(checkpoint)) {
+  std::vector<LogicalTensor> whole;
+  for (const LogicalTensor& part : tensors_) {
+    if (!part.part || part.first > 0) continue;
+    const TensorInfo& fused = *part.tensor;
+    whole.push_back({canonical_name(fused.name), &fused, 0, fused.elements, fused.shape});
+  }
+  std::ranges::move(whole, std::back_inserter(tensors_));
   by_name_.reserve(tensors_.size());
   for (size_t i = 0; i < tensors_.size(); ++i) by_name_.emplace(tensors_[i].name, i);
 }

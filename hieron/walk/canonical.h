@@ -1,7 +1,7 @@
 // Tensors as a model means them, whatever a file calls them and however it stores them.
 //
-// A canonical name depends on the part of the model, its layer and expert, and the parameter; not on
-// how the model is wrapped. It is the name in transformers' words without what wraps the model
+// A canonical name depends on the part of the model, its layer and expert, and the parameter; not
+// on how the model is wrapped. It is the name in transformers' words without what wraps the model
 // around it ("model.", "language_model.model.", "transformer.", …); an expert's tensors are called
 // mlp.experts.N.gate_proj.weight, .up_proj.weight, .down_proj.weight, whether the file has one for
 // each (under these names or Mixtral's), or one for all of a layer. Towers and a decoder's encoder
@@ -42,12 +42,11 @@ std::vector<LogicalTensor> parts_of(const Checkpoint& checkpoint, const TensorIn
 // What a part of a fused tensor is called beside its sibling tensors: with the prefix of the file.
 std::string part_name(const LogicalTensor& part);
 
-// Logical tensors by name. The checkpoint must outlive it.
+// Logical tensors by name, and fused tensors whole by theirs. The checkpoint must outlive it.
 class LogicalIndex {
  public:
   explicit LogicalIndex(const Checkpoint& checkpoint);
   const LogicalTensor* find(std::string_view name) const;
-  const std::vector<LogicalTensor>& tensors() const { return tensors_; }
 
  private:
   std::vector<LogicalTensor> tensors_;

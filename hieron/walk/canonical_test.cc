@@ -38,12 +38,11 @@ std::vector<std::string> names_of(const Checkpoint& checkpoint) {
 }
 
 TEST(CanonicalName, DropsWhatWrapsALanguageModel) {
-  for (const char* name :
-       {"layers.3.mlp.up_proj.weight", "model.layers.3.mlp.up_proj.weight",
-        "model.language_model.layers.3.mlp.up_proj.weight",
-        "language_model.model.layers.3.mlp.up_proj.weight",
-        "base_model.model.model.layers.3.mlp.up_proj.weight",
-        "_orig_mod.model.layers.3.mlp.up_proj.weight"}) {
+  for (const char* name : {"layers.3.mlp.up_proj.weight", "model.layers.3.mlp.up_proj.weight",
+                           "model.language_model.layers.3.mlp.up_proj.weight",
+                           "language_model.model.layers.3.mlp.up_proj.weight",
+                           "base_model.model.model.layers.3.mlp.up_proj.weight",
+                           "_orig_mod.model.layers.3.mlp.up_proj.weight"}) {
     EXPECT_EQ(canonical_name(name), "layers.3.mlp.up_proj.weight") << name;
   }
   EXPECT_EQ(canonical_name("transformer.h.0.attn.c_attn.weight"), "h.0.attn.c_attn.weight");
@@ -68,8 +67,8 @@ TEST(CanonicalName, CallsMixtralsExpertsAsAllOthers) {
 }
 
 TEST(CanonicalName, IsItsOwn) {
-  for (const char* name :
-       {"model.layers.0.block_sparse_moe.experts.7.w1.weight", "language_model.model.norm.weight"}) {
+  for (const char* name : {"model.layers.0.block_sparse_moe.experts.7.w1.weight",
+                           "language_model.model.norm.weight"}) {
     EXPECT_EQ(canonical_name(canonical_name(name)), canonical_name(name));
   }
 }

@@ -53,8 +53,7 @@ bool conforms(const Alignment& alignment) {
 
 Result<std::shared_ptr<const Checkpoint>> conformed(
     const Alignment& alignment, size_t m, const std::shared_ptr<const Checkpoint>& model) {
-  if (std::ranges::all_of(alignment.rows,
-                          [&](const Row& row) { return conforms_in(row, m); })) {
+  if (std::ranges::all_of(alignment.rows, [&](const Row& row) { return conforms_in(row, m); })) {
     return model;
   }
   auto out = std::make_shared<Checkpoint>(*model);

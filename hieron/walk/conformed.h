@@ -17,7 +17,7 @@ bool conforms(const Alignment& alignment);
 
 // Model `m` of the alignment, `model` itself if its rows hold whole tensors of their names.
 // Tensors in no row keep their names, unless a row has that name.
-Result<std::shared_ptr<const Checkpoint>> conformed(
-    const Alignment& alignment, size_t m, const std::shared_ptr<const Checkpoint>& model);
+Result<std::shared_ptr<const Checkpoint>> conformed(const Alignment& alignment, size_t m,
+                                                    const std::shared_ptr<const Checkpoint>& model);
 
 }  // namespace hieron

@@ -34,8 +34,7 @@ const ExpertLeaf* find_expert_leaf(std::string_view name) {
 
 std::string_view expert_leaf_name(ExpertPart part, bool numbered) {
   return std::ranges::find_if(
-             kLeaves,
-             [&](const ExpertLeaf& l) { return l.part == part && l.numbered == numbered; })
+             kLeaves, [&](const ExpertLeaf& l) { return l.part == part && l.numbered == numbered; })
       ->name;
 }
 

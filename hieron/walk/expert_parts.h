@@ -1,6 +1,7 @@
 // How the experts of a mixture are named, and where the parts of a fused tensor lie.
 //
-//   separate   P.experts.3.gate_proj.weight [I, H], .up_proj.weight [I, H], .down_proj.weight [H, I]
+//   separate   P.experts.3.gate_proj.weight [I, H], .up_proj.weight [I, H], .down_proj.weight [H,
+//   I]
 //              Mixtral and its kin: P.experts.3.w1.weight, .w3.weight, .w2.weight,
 //              with P = ….block_sparse_moe (fused: ….mlp, for everything below it)
 //   fused      P.experts.gate_up_proj [E, 2I, H]: of each expert the gate's rows, then the up rows

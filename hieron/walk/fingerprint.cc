@@ -16,7 +16,7 @@
 namespace hieron {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using Json = nlohmann::json;
 
 constexpr const char* kTensors = "hieron.tensors";
 constexpr const char* kElements = "hieron.elements";
@@ -77,8 +77,7 @@ class Packed final : public ComputedTensor {
       if (first < before + run.count) {
         const uint64_t inside = first - before;
         const uint64_t count = std::min(run.count - inside, out.size() / width);
-        HIERON_CHECK(
-            read_elements(*owner_, tensor_, run.first + inside, out.first(count * width)));
+        HIERON_CHECK(read_elements(*owner_, tensor_, run.first + inside, out.first(count * width)));
         out = out.subspan(count * width);
         first += count;
       }
@@ -94,8 +93,8 @@ class Packed final : public ComputedTensor {
 
 // A tensor of which `runs` are known; all of it, if that is one run.
 TensorInfo partly_known(std::string name, DType dtype, Shape shape, uint64_t elements,
-                   std::shared_ptr<const ComputedTensor> source,
-                   std::shared_ptr<const std::vector<Run>> runs) {
+                        std::shared_ptr<const ComputedTensor> source,
+                        std::shared_ptr<const std::vector<Run>> runs) {
   const bool whole = runs->size() == 1 && runs->front().count == elements;
   return {.name = std::move(name),
           .dtype = dtype,
@@ -186,8 +185,8 @@ class Reader {
     const Json tensors = Json::parse(text(kTensors), nullptr, false);
     if (!tensors.is_object()) return damaged(std::string("has no list of tensors in ") + kTensors);
     if (tensors.size() != stored_->tensors.size()) {
-      return damaged(fmt::format("holds {} tensors, but its list names {}",
-                                 stored_->tensors.size(), tensors.size()));
+      return damaged(fmt::format("holds {} tensors, but its list names {}", stored_->tensors.size(),
+                                 tensors.size()));
     }
     for (const TensorInfo& held : stored_->tensors) {
       const auto entry = tensors.find(held.name);
@@ -207,7 +206,8 @@ class Reader {
   }
 
   std::unexpected<Error> damaged(const std::string& what, const std::string& tensor = {}) const {
-    const std::string where = tensor.empty() ? "" : fmt::format("tensor \"{}\": ", printable(tensor));
+    const std::string where =
+        tensor.empty() ? "" : fmt::format("tensor \"{}\": ", printable(tensor));
     return refuse(fmt::format("{}: {}the fingerprint {}; make it again with `hieron fingerprint`.",
                               stored_->ref, where, what),
                   stored_->ref, tensor);
@@ -270,8 +270,8 @@ class Reader {
     }
     auto known = std::make_shared<const std::vector<Run>>(*runs);
     auto source = std::make_shared<const KnownRuns>(stored_, held, held.name, known, std::move(at));
-    out_->tensors.push_back(
-        partly_known(held.name, held.dtype, *shape, *elements, std::move(source), std::move(known)));
+    out_->tensors.push_back(partly_known(held.name, held.dtype, *shape, *elements,
+                                         std::move(source), std::move(known)));
     return {};
   }
 
@@ -283,8 +283,8 @@ class Reader {
     for (const Run& run : runs) {
       if (run.count > held.elements || run.first > elements) return false;
       const bool last = run.first + run.count == elements;
-      slots += last ? fingerprint_slots(elements) - std::min(run.first / kSlot,
-                                                             fingerprint_slots(elements))
+      slots += last ? fingerprint_slots(elements) -
+                          std::min(run.first / kSlot, fingerprint_slots(elements))
                     : run.count / kSlot;
       count += run.count;
       if (count > held.elements) return false;
@@ -311,7 +311,8 @@ Json source_json(const FingerprintSource& source) {
 }
 
 // Compact, and in one pass: {"name":{"shape":[…],"runs":[[first,count],…],"rank":n},…}
-std::string tensors_text(const Checkpoint& fingerprint, const Json& ranks) {
+std::string tensors_text(const Checkpoint& fingerprint,
+                         const std::map<std::string, uint64_t, std::less<>>& ranks) {
   std::string text = "{";
   for (const TensorInfo& tensor : fingerprint.tensors) {
     if (text.size() > 1) text += ',';
@@ -321,9 +322,8 @@ std::string tensors_text(const Checkpoint& fingerprint, const Json& ranks) {
     for (const Run& run : tensor.known ? *tensor.known : whole) {
       runs += fmt::format("{}[{},{}]", runs.empty() ? "" : ",", run.first, run.count);
     }
-    text += fmt::format(R"(:{{"shape":[{}],"runs":[{}],"rank":{}}})",
-                        fmt::join(tensor.shape, ","), runs,
-                        ranks.at(tensor.name).at("rank").get<uint64_t>());
+    text += fmt::format(R"(:{{"shape":[{}],"runs":[{}],"rank":{}}})", fmt::join(tensor.shape, ","),
+                        runs, ranks.find(tensor.name)->second);
   }
   return text + "}";
 }
@@ -368,17 +368,23 @@ Result<std::shared_ptr<const Checkpoint>> fingerprint_of(
   }
   announce(*checkpoint, plan);
   auto out = shell_of(*checkpoint);
-  Json ranks = Json::object();
+  if (!plan.left_out.empty()) {
+    out->warnings.push_back(fmt::format(
+        "{} tensors with elements of less than a byte are not in the fingerprint (\"{}\" first).",
+        with_commas(plan.left_out.size()), printable(plan.left_out.front())));
+  }
+  std::map<std::string, uint64_t, std::less<>> ranks;
   for (FingerprintTensor& drawn : plan.tensors) {
     LogicalTensor& logical = drawn.logical;
     std::vector<uint64_t> at;
     for (const Run& run : drawn.runs) at.push_back(logical.first + run.first);
     auto known = std::make_shared<const std::vector<Run>>(std::move(drawn.runs));
-    ranks[logical.name] = {{"rank", drawn.rank}};
+    ranks[logical.name] = drawn.rank;
     auto source = std::make_shared<const KnownRuns>(checkpoint, *logical.tensor, logical.name,
                                                     known, std::move(at));
-    out->tensors.push_back(partly_known(logical.name, logical.tensor->dtype, std::move(logical.shape),
-                                   logical.elements, std::move(source), std::move(known)));
+    out->tensors.push_back(partly_known(logical.name, logical.tensor->dtype,
+                                        std::move(logical.shape), logical.elements,
+                                        std::move(source), std::move(known)));
   }
   out->metadata["format"] = kFingerprintFormat;
   out->metadata[kElements] = std::to_string(elements);

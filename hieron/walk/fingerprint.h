@@ -4,8 +4,8 @@
 // As a file it is plain safetensors: an entry a logical tensor, one-dimensional, the bits of its
 // runs back to back in the storage format; __metadata__ says what they are. docs/fingerprint.md.
 //
-// Positions are public: whoever changes just these elements, or puts a model's into another, changes
-// what a fingerprint says. What is concluded from one holds for its positions.
+// Positions are public: whoever changes just these elements, or puts a model's into another,
+// changes what a fingerprint says. What is concluded from one holds for its positions.
 #pragma once
 
 #include <cstdint>

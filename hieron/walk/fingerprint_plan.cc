@@ -142,8 +142,7 @@ class Planner {
       std::vector<std::tuple<uint64_t, std::string_view, size_t>> order;
       for (const size_t i : stratum.tensors) {
         const bool alone = stratum.tensors.size() == 1;
-        const uint64_t number =
-            alone ? 0 : Prf(fingerprint_seed(), "turn " + all_[i].name).at(0);
+        const uint64_t number = alone ? 0 : Prf(fingerprint_seed(), "turn " + all_[i].name).at(0);
         order.emplace_back(number, all_[i].name, i);
       }
       std::ranges::sort(order);
@@ -174,9 +173,9 @@ class Planner {
   Drawn& draw(size_t i) {
     const LogicalTensor& logical = all_[i];
     return drawn_
-        .try_emplace(i, Drawn{SlotOrder(logical.name, logical.shape,
-                                        fingerprint_slots(logical.elements)),
-                              rank_})
+        .try_emplace(
+            i, Drawn{SlotOrder(logical.name, logical.shape, fingerprint_slots(logical.elements)),
+                     rank_})
         .first->second;
   }
 

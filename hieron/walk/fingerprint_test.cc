@@ -33,9 +33,13 @@ struct Written {
   std::vector<Stretch> stretches;
 };
 
-// The bits of element `i` of a logical tensor: everybody who has the tensor has these.
-uint16_t bits_of(const std::string& canonical, uint64_t i) {
-  return static_cast<uint16_t>(Prf(Seed{}, canonical).at(i / 4) >> (16 * (i % 4)));
+// The bits of a logical tensor: everybody who has the tensor has these.
+std::vector<uint16_t> bits_of(const std::string& canonical, uint64_t elements) {
+  std::vector<uint32_t> words((elements + 1) / 2);
+  Prf(Seed{}, canonical).fill(0, words);
+  std::vector<uint16_t> bits(elements);
+  std::memcpy(bits.data(), words.data(), 2 * elements);
+  return bits;
 }
 
 struct Layout {
@@ -49,8 +53,8 @@ std::vector<Written> tensors_of(const Layout& layout) {
   std::vector<Written> all;
   const auto add = [&](const std::string& canonical, Shape shape, const std::string& as = "") {
     const uint64_t elements = *element_count(shape);
-    all.push_back({layout.prefix + (as.empty() ? canonical : as), std::move(shape),
-                   {{canonical, elements}}});
+    all.push_back(
+        {layout.prefix + (as.empty() ? canonical : as), std::move(shape), {{canonical, elements}}});
   };
   add("embed_tokens.weight", {kVocabulary, kH});
   add("norm.weight", {kH});
@@ -98,10 +102,8 @@ std::shared_ptr<const Checkpoint> model(const ScratchFolder& folder, const std::
   std::string file = write_safetensors_header(stored, {}, 8);
   for (const Written& tensor : tensors) {
     for (const Stretch& stretch : tensor.stretches) {
-      for (uint64_t i = 0; i < stretch.elements; ++i) {
-        const uint16_t bits = bits_of(stretch.name, i);
-        file.append(reinterpret_cast<const char*>(&bits), 2);
-      }
+      const std::vector<uint16_t> bits = bits_of(stretch.name, stretch.elements);
+      file.append(reinterpret_cast<const char*>(bits.data()), 2 * bits.size());
     }
   }
   const auto opened = open_checkpoint(folder.write(name + ".safetensors", file));
@@ -122,13 +124,13 @@ Result<std::shared_ptr<const Checkpoint>> opened(const ScratchFolder& folder,
   return open_checkpoint(folder.write("fingerprint.safetensors", file));
 }
 
-std::vector<Run> runs_of(const TensorInfo& tensor) {
-  return tensor.known ? *tensor.known : std::vector<Run>{{0, tensor.elements}};
+std::vector<hieron::Run> runs_of(const TensorInfo& tensor) {
+  return tensor.known ? *tensor.known : std::vector<hieron::Run>{{0, tensor.elements}};
 }
 
-bool contains(const std::vector<Run>& all, const std::vector<Run>& some) {
-  return std::ranges::all_of(some, [&](const Run& run) {
-    return std::ranges::any_of(all, [&](const Run& in) {
+bool contains(const std::vector<hieron::Run>& all, const std::vector<hieron::Run>& some) {
+  return std::ranges::all_of(some, [&](const hieron::Run& run) {
+    return std::ranges::any_of(all, [&](const hieron::Run& in) {
       return in.first <= run.first && run.first + run.count <= in.first + in.count;
     });
   });
@@ -136,11 +138,12 @@ bool contains(const std::vector<Run>& all, const std::vector<Run>& some) {
 
 TEST(FingerprintRuns, AreWholeSlotsAndContainThoseOfFewer) {
   const Shape shape{100, 1000};
-  std::vector<Run> before;
+  std::vector<hieron::Run> before;
   for (uint64_t count = 1; count <= fingerprint_slots(100'000); ++count) {
-    const std::vector<Run> runs = fingerprint_runs("layers.0.mlp.up_proj.weight", shape, count);
+    const std::vector<hieron::Run> runs =
+        fingerprint_runs("layers.0.mlp.up_proj.weight", shape, count);
     uint64_t elements = 0;
-    for (const Run& run : runs) {
+    for (const hieron::Run& run : runs) {
       EXPECT_EQ(run.first % kSlot, 0U);
       EXPECT_GE(run.count, kSlot);
       elements += run.count;
@@ -149,7 +152,7 @@ TEST(FingerprintRuns, AreWholeSlotsAndContainThoseOfFewer) {
     EXPECT_TRUE(contains(runs, before)) << count;
     before = runs;
   }
-  EXPECT_EQ(before, (std::vector<Run>{{0, 100'000}}));
+  EXPECT_EQ(before, (std::vector<hieron::Run>{{0, 100'000}}));
 }
 
 TEST(FingerprintRuns, DependOnNameAndShape) {
@@ -198,12 +201,13 @@ TEST(Fingerprint, HoldsTheBitsOfItsPositions) {
   const auto read = opened(folder, file_of(model(folder, "fused", {.fused = true})));
   ASSERT_TRUE(read) << read.error().sentence;
   for (const TensorInfo& tensor : (*read)->tensors) {
-    for (const Run& run : runs_of(tensor)) {
+    const std::vector<uint16_t> all = bits_of(tensor.name, tensor.elements);
+    for (const hieron::Run& run : runs_of(tensor)) {
       std::vector<uint16_t> bits(run.count);
-      ASSERT_TRUE(read_elements(**read, tensor, run.first, std::as_writable_bytes(std::span(bits))));
-      for (uint64_t i = 0; i < run.count; ++i) {
-        ASSERT_EQ(bits[i], bits_of(tensor.name, run.first + i)) << tensor.name << " " << i;
-      }
+      ASSERT_TRUE(
+          read_elements(**read, tensor, run.first, std::as_writable_bytes(std::span(bits))));
+      EXPECT_TRUE(std::equal(bits.begin(), bits.end(), all.begin() + static_cast<long>(run.first)))
+          << tensor.name << " at " << run.first;
     }
   }
 }
@@ -216,7 +220,7 @@ TEST(Fingerprint, KnowsTheShapesAndOnlyItsRuns) {
   ASSERT_NE(embedding, nullptr);
   EXPECT_EQ(embedding->shape, (Shape{kVocabulary, kH}));
   ASSERT_NE(embedding->known, nullptr);
-  const Run run = embedding->known->front();
+  const hieron::Run run = embedding->known->front();
   std::vector<std::byte> bytes(2);
   EXPECT_TRUE(read_elements(**read, *embedding, run.first + run.count - 1, bytes));
   const auto outside = read_elements(**read, *embedding, run.first + run.count, bytes);
@@ -250,10 +254,11 @@ TEST(Fingerprint, PackedIsWhatIsKnownBackToBack) {
   const TensorInfo& tensor = *(*small)->find("embed_tokens.weight");
   std::vector<uint16_t> bits(tensor.elements);
   ASSERT_TRUE(read_elements(**small, tensor, 0, std::as_writable_bytes(std::span(bits))));
+  const std::vector<uint16_t> all = bits_of("embed_tokens.weight", kVocabulary * kH);
   size_t at = 0;
-  for (const Run& run : runs_of(*(*fingerprint)->find("embed_tokens.weight"))) {
+  for (const hieron::Run& run : runs_of(*(*fingerprint)->find("embed_tokens.weight"))) {
     for (uint64_t i = 0; i < run.count; ++i) {
-      ASSERT_EQ(bits[at++], bits_of("embed_tokens.weight", run.first + i));
+      ASSERT_EQ(bits[at++], all[run.first + i]);
     }
   }
   EXPECT_EQ(at, bits.size());
@@ -265,7 +270,8 @@ std::string with_list(const std::string& file,
   uint64_t length = 0;
   std::memcpy(&length, file.data(), 8);
   auto header = nlohmann::ordered_json::parse(file.substr(8, length));
-  auto list = nlohmann::ordered_json::parse(header["__metadata__"]["hieron.tensors"].get<std::string>());
+  auto list =
+      nlohmann::ordered_json::parse(header["__metadata__"]["hieron.tensors"].get<std::string>());
   change(list);
   header["__metadata__"]["hieron.tensors"] = list.dump();
   std::string text = header.dump();
@@ -302,9 +308,8 @@ TEST(FingerprintFile, RefusesAListThatDoesNotFit) {
   EXPECT_TRUE(refused([](auto& list) { list["embed_tokens.weight"]["shape"] = {1, 2}; }));
   EXPECT_TRUE(refused([](auto& list) { list["embed_tokens.weight"]["shape"] = {-1, 2}; }));
   EXPECT_TRUE(refused([](auto& list) { list["embed_tokens.weight"]["runs"] = 3; }));
-  EXPECT_TRUE(refused([](auto& list) {
-    list["embed_tokens.weight"]["runs"] = {{0, ~uint64_t{0}}, {2, 5}};
-  }));
+  EXPECT_TRUE(refused(
+      [](auto& list) { list["embed_tokens.weight"]["runs"] = {{0, ~uint64_t{0}}, {2, 5}}; }));
   EXPECT_TRUE(refused([](auto& list) { list["embed_tokens.weight"]["rank"] = "first"; }));
   EXPECT_TRUE(refused([](auto& list) { list = 7; }));
 }
