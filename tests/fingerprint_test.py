@@ -263,6 +263,20 @@ class Fingerprints(unittest.TestCase):
             self.assertEqual(report["recipe"]["models"][0]["weight"], 0.7)
             self.assertEqual(report["sampling"]["mode"], "full")
             self.assertEqual(report["replay"]["equal"], report["replay"]["elements"])
+            self.assertEqual(hieron("diff", self.folder / name, self.moe).returncode, 0, name)
+            self.assertEqual(hieron("diff", self.moe, self.folder / name).returncode, 0, name)
+
+    def test_a_pool_may_be_a_folder_of_fingerprints(self):
+        pool = self.folder / "pool"
+        pool.mkdir()
+        for model in (PARENT, *CONTROLS):
+            shutil.copy(self.fingerprint(model), pool)
+        for suspect in (self.suspect, self.fingerprint(self.suspect)):
+            done = hieron("audit", suspect, "--pool", pool, "--base", self.fingerprint(BASE), "--json", "-")
+            report = json.loads(done.stdout)
+            self.assertEqual(report["verdict"]["kind"], "exact-merge")
+            self.assertEqual([Path(p["ref"]).name for p in report["parents"]], ["hacker_news-bf16.fp.safetensors"])
+            self.says_so(report)
 
     def test_sums_of_three_models_are_found(self):
         merged = self.merge("three", {PARENT: 0.5, BASE: 0.3, CONTROLS[0]: 0.2})

@@ -272,6 +272,7 @@ class Reader {
     auto source = std::make_shared<const KnownRuns>(stored_, held, held.name, known, std::move(at));
     out_->tensors.push_back(partly_known(held.name, held.dtype, *shape, *elements,
                                          std::move(source), std::move(known)));
+    out_->tensors.back().stored = held.stored;  // where its first known element lies, for listings
     return {};
   }
 
