@@ -319,6 +319,7 @@ class Auditor {
     HIERON_TRY(const bool recovered, try_blind());
     if (recovered || merged) {
       if (result_.verdict.kind == VerdictKind::kMergeWithChanges) doubt_direction();
+      if (known_) doubt_the_faint();
       return {};
     }
     HIERON_TRY(const bool edited, try_edit(EditSearch::kEstimated));
@@ -827,6 +828,27 @@ class Auditor {
                     "relation reads "
                     "the other way.",
                     other->explained, ref(other->model), explained));
+  }
+
+  // What explains little of a fingerprint may be a relation that reads the other way.
+  void doubt_the_faint() {
+    Verdict& verdict = result_.verdict;
+    if (verdict.kind != VerdictKind::kMergeWithChanges) return;
+    const double replayed = result_.replay ? result_.replay->share : 1;
+    const double explained = result_.depth ? result_.depth->d16 : replayed;
+    if (explained >= threshold::kKnownChanged.value) return;
+    verdict = {};
+    verdict.kind = VerdictKind::kUndetermined;
+    verdict.sentence = fmt::format(
+        "No verdict on {}: the models offered explain part of it, too little to tell from "
+        "fingerprints which was made of which.",
+        input_.suspect->ref);
+    verdict.reasons.push_back(
+        fmt::format("{:.4f} of the elements that tell are explained ({:.1f} "
+                    "needed): audit the models themselves.",
+                    explained, threshold::kKnownChanged.value));
+    drop_ends();
+    result_.recipe.reset();
   }
 
   // The figures of two ends, once they are not what explains the suspect.

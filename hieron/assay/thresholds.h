@@ -52,6 +52,10 @@ inline constexpr Threshold kBlindChanged{
     "blind.changed", 0.5,
     "share of the telling elements that the recipe of a merge changed afterwards still reproduces; "
     "wrong recipes reach .04 on other fine-tunes, .3 on sparse ones"};
+inline constexpr Threshold kKnownChanged{
+    "fingerprint.changed", 0.5,
+    "share that a merge with changes must explain of fingerprints, which show less of masks the "
+    "other way round: an honest parent of a merge that drops changes reached .25"};
 }  // namespace threshold
 
 std::span<const Threshold> thresholds();

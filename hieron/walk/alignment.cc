@@ -69,7 +69,7 @@ class Aligner {
       const bool has_some = std::ranges::any_of(
           parts, [&](const LogicalTensor& part) { return by_canonical(m, part.name); });
       if (!has_some) continue;
-      for (LogicalTensor& part : parts) add(std::move(part));
+      for (const LogicalTensor& part : parts) add(part);
       return true;
     }
     return false;
@@ -89,7 +89,7 @@ class Aligner {
     return {found->tensor, found->first, found->shape};
   }
 
-  void add(LogicalTensor leading) {
+  void add(const LogicalTensor& leading) {
     Row row{leading.part ? part_name(leading) : leading.name, leading.shape, leading.elements, {}};
     row.views.resize(models_.size());
     row.views[0] = TensorView{leading.tensor, leading.first};
