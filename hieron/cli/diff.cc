@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 
 #include "hieron/cli/command.h"
+#include "hieron/cli/hub_session.h"
 #include "hieron/cli/progress.h"
 #include "hieron/core/text.h"
 #include "hieron/merge/computed.h"
@@ -146,8 +147,9 @@ std::string to_json(const Asked& asked, const CheckpointDifference& difference) 
 }
 
 Outcome run_diff(const Asked& asked, const Context& context) {
-  HIERON_TRY(auto a, open_ref(asked.a));
-  HIERON_TRY(auto b, open_ref(asked.b));
+  HIERON_TRY(const ModelSource source, model_source(context, Access::kWhole));
+  HIERON_TRY(auto a, open_ref(asked.a, source));
+  HIERON_TRY(auto b, open_ref(asked.b, source));
   HIERON_CHECK(match_fingerprints(std::array{&a, &b}));
   HIERON_TRY(const CheckpointDifference difference, [&] {
     ProgressBar progress(context.options, "comparing");

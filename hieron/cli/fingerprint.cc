@@ -13,6 +13,7 @@
 
 #include "hieron/assay/identity.h"
 #include "hieron/cli/command.h"
+#include "hieron/cli/hub_session.h"
 #include "hieron/core/text.h"
 #include "hieron/io/output_file.h"
 #include "hieron/model/config.h"
@@ -115,15 +116,16 @@ std::map<std::string_view, Held> by_group(const Checkpoint& fingerprint) {
 
 Outcome run_fingerprint(const Asked& asked, const Context& context) {
   const auto start = std::chrono::steady_clock::now();
-  HIERON_TRY(const auto checkpoint, open_checkpoint(asked.ref));
+  HIERON_TRY(const ModelSource source, model_source(context, Access::kSampled));
+  HIERON_TRY(const auto checkpoint, open_checkpoint(asked.ref, source));
   if (is_fingerprint(*checkpoint)) {
     return refuse(fmt::format("{}: this is a fingerprint already; give the model itself.",
                               printable(asked.ref)),
                   asked.ref);
   }
   HIERON_CHECK(check_place(asked.out));
-  HIERON_TRY(const FingerprintSource source, source_of(*checkpoint, context));
-  HIERON_TRY(const Made made, make(checkpoint, source, asked.size));
+  HIERON_TRY(const FingerprintSource origin, source_of(*checkpoint, context));
+  HIERON_TRY(const Made made, make(checkpoint, origin, asked.size));
   HIERON_CHECK(write_text(asked.out, made.file));
   const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - start;
 
@@ -137,7 +139,7 @@ Outcome run_fingerprint(const Asked& asked, const Context& context) {
     groups.push_back({{"group", group}, {"tensors", held.tensors}, {"elements", held.elements}});
   }
   text = fmt::format("{}: {} elements of {} in {}\n{}", printable(asked.out), with_commas(elements),
-                     printable(source.name), show_bytes(made.file.size()), text);
+                     printable(origin.name), show_bytes(made.file.size()), text);
   for (const std::string& warning : made.fingerprint->warnings) {
     text += fmt::format("warning: {}\n", warning);
   }

@@ -15,6 +15,7 @@
 #include "hieron/assay/replay.h"
 #include "hieron/cli/command.h"
 #include "hieron/cli/fits.h"
+#include "hieron/cli/hub_session.h"
 #include "hieron/cli/mergekit_flags.h"
 #include "hieron/cli/progress.h"
 #include "hieron/core/text.h"
@@ -128,7 +129,8 @@ void add_search(const std::optional<FitSearch>& search, std::string_view what, s
 
 Outcome compare(const Asked& asked, const Context& context,
                 std::shared_ptr<const Checkpoint> expected, const Search& look) {
-  HIERON_TRY(std::shared_ptr<const Checkpoint> suspect, open_ref(asked.ref));
+  HIERON_TRY(const ModelSource source, model_source(context, Access::kWhole));
+  HIERON_TRY(std::shared_ptr<const Checkpoint> suspect, open_ref(asked.ref, source));
   HIERON_TRY(const bool fingerprints, match_fingerprints(std::array{&suspect, &expected}));
   HIERON_TRY(const Comparison found, [&] {
     ProgressBar bar(context.options, "comparing");
@@ -168,7 +170,7 @@ Outcome refused_recipe(const Asked& asked, const Context& context, const Error& 
                        const Search& look) {
   const Outcome refused = std::unexpected(why);
   if (asked.no_search || why.code != ErrorCode::kRefused) return refused;
-  const auto suspect = open_ref(asked.ref);
+  const auto suspect = open_ref(asked.ref, asked.plan.source);
   if (!suspect) return refused;
   HIERON_TRY(const std::optional<FitSearch> search, look(nullptr, *suspect));
   if (!search || !search->fits) return refused;
@@ -181,7 +183,8 @@ Outcome refused_recipe(const Asked& asked, const Context& context, const Error& 
   return finish(context, text, json, false);
 }
 
-Outcome verify_recipe(const Asked& asked, const Context& context) {
+Outcome verify_recipe(Asked asked, const Context& context) {
+  HIERON_TRY(asked.plan.source, model_source(context, Access::kWhole));
   const Search look = [&](const Comparison* declared,
                           const std::shared_ptr<const Checkpoint>& suspect) {
     ProgressBar bar(context.options, "searching");
@@ -201,7 +204,8 @@ Outcome verify_adapter(const Asked& asked, const Context& context) {
         "BASE.");
   }
   const bool peft = casts_first(asked.plan.arithmetic.value_or("exact"));
-  HIERON_TRY(const std::shared_ptr<const Checkpoint> base, open_ref(asked.base));
+  HIERON_TRY(const ModelSource source, model_source(context, Access::kWhole));
+  HIERON_TRY(const std::shared_ptr<const Checkpoint> base, open_ref(asked.base, source));
   HIERON_TRY(
       const std::shared_ptr<const Checkpoint> expected,
       with_adapter(base, asked.what, peft ? AdapterArithmetic::kPeft : AdapterArithmetic::kExact));
