@@ -35,6 +35,7 @@ constexpr std::array kThresholds{
     threshold::kPowerDepth,
     threshold::kKinP,
     threshold::kStrangerP,
+    threshold::kKnownChanged,
     Threshold{"edit.replay", edit_threshold::kReplay,
               "share of what an edit changed that doing it again must reproduce"},
     Threshold{"edit.gap", edit_threshold::kGap,

@@ -67,6 +67,10 @@ inline constexpr Threshold kStrange{
     "change over the size of the first upload from which two uploads have little in common; "
     "strangers give the square root of 2; where training is known, it "
     "must also be twice as much"};
+inline constexpr Threshold kKnownChanged{
+    "fingerprint.changed", 0.5,
+    "share that a merge with changes must explain of fingerprints, which show less of masks the "
+    "other way round: an honest parent of a merge that drops changes reached .25"};
 }  // namespace threshold
 
 std::span<const Threshold> thresholds();

@@ -159,8 +159,7 @@ Status check_outputs(const Asked& asked, const Context& context, const AuditInpu
     for (const CheckpointFile& file : model->files) {
       for (const std::string& output : outputs) {
         std::error_code absent;
-        if (std::filesystem::equivalent(output, std::filesystem::path(model->folder) / file.path,
-                                        absent)) {
+        if (std::filesystem::equivalent(output, file.file->name(), absent)) {
           return usage_error(fmt::format("{}: is an input of this audit and is not overwritten.",
                                          printable(output)));
         }

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <array>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -25,6 +26,7 @@
 #include "hieron/merge/execute.h"
 #include "hieron/merge/generation.h"
 #include "hieron/merge/plan.h"
+#include "hieron/walk/fingerprint.h"
 
 namespace hieron {
 namespace {
@@ -130,9 +132,10 @@ void add_search(const std::optional<FitSearch>& search, std::string_view what, s
 }
 
 Outcome compare(const Asked& asked, const Context& context,
-                const std::shared_ptr<const Checkpoint>& expected, const Search& look) {
+                std::shared_ptr<const Checkpoint> expected, const Search& look) {
   HIERON_TRY(const ModelSource source, model_source(context, Access::kWhole));
-  HIERON_TRY(const std::shared_ptr<const Checkpoint> suspect, open_ref(asked.ref, source));
+  HIERON_TRY(std::shared_ptr<const Checkpoint> suspect, open_ref(asked.ref, source));
+  HIERON_TRY(const bool fingerprints, match_fingerprints(std::array{&suspect, &expected}));
   HIERON_TRY(const Comparison found, [&] {
     ProgressBar bar(context.options, "comparing");
     return replay(*expected, *suspect, walk_options(context, bar));
@@ -152,8 +155,13 @@ Outcome compare(const Asked& asked, const Context& context,
   for (const std::string& warning : expected->warnings) text += "note: " + warning + "\n";
   Json json = comparison_json(asked, found, equal);
   json["warnings"] = expected->warnings;
+  if (fingerprints) {
+    text += "note: compared at the public positions of a fingerprint only\n";
+    json["warnings"].push_back(
+        "Compared at the public positions of a fingerprint only, which can be tampered with.");
+  }
   std::optional<FitSearch> search;
-  if (!equal && !asked.no_search) {
+  if (!equal && !asked.no_search && !fingerprints) {
     HIERON_TRY(search, look(&found, suspect));
   }
   add_search(search, asked.base.empty() ? "recipe of its models" : "way of adding it", text, json);

@@ -14,6 +14,7 @@
 #include "hieron/format/shard_index.h"
 #include "hieron/hub/reference.h"
 #include "hieron/walk/assemble.h"
+#include "hieron/walk/fingerprint.h"
 #include "hieron/walk/opening.h"
 
 namespace hieron {
@@ -292,6 +293,7 @@ Result<std::shared_ptr<const Checkpoint>> put_together(CheckpointParts parts,
   }
   for (CheckpointFile& file : parts.files) HIERON_CHECK(add_file(*checkpoint, std::move(file)));
   HIERON_CHECK(complete(*checkpoint, shards, (fs::path(parts.folder) / parts.index_file).string()));
+  if (is_fingerprint(*checkpoint)) return read_fingerprint(checkpoint);
   return checkpoint;
 }
 
