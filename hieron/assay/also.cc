@@ -253,6 +253,7 @@ class UploadComparison {
   void decide() {
     // Where training itself changes much, much change is not strange.
     constexpr double kFar = 2;
+    if (masked_ && found_.changed > 0) return drawn_anew();
     const bool strange = found_.change.value_or(0) > threshold::kStrange.value &&
                          found_.ratio.value_or(kFar) >= kFar;
     if (aligned_share_ < threshold::kAligned.value || strange || !found_.nearest.empty()) {
@@ -310,6 +311,16 @@ class UploadComparison {
     note_figures();
   }
 
+  void drawn_anew() {
+    found_.kind = "changed";
+    found_.sentence = fmt::format(
+        "{}. But {} is a merge by masks whose draw is not known: masks drawn anew give such a "
+        "change "
+        "too, and it is not told from training.",
+        what_changed(), second_ref());
+    note_figures();
+  }
+
   void another(bool strange) {
     found_.kind = "another-model";
     std::string why =
@@ -343,13 +354,6 @@ class UploadComparison {
           "{}. Whether that is as much as training changes is not known: give --base and "
           "--control.",
           what_changed());
-    } else if (masked_) {
-      found_.kind = "changed";
-      found_.sentence = fmt::format(
-          "{}: {}. But {} is a merge by masks whose draw is not known: masks drawn anew give such "
-          "a "
-          "change too, and it is not told from training.",
-          what_changed(), measured(), second_ref());
     } else if (!outside) {
       found_.kind = "changed";
       found_.sentence = fmt::format(

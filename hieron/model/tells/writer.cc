@@ -34,8 +34,9 @@ std::optional<uint64_t> layer_of(std::string_view name) {
   while (!name.empty()) {
     const size_t dot = std::min(name.find('.'), name.size());
     uint64_t layer = 0;
-    const auto [end, error] = std::from_chars(name.data(), name.data() + dot, layer);
-    if (dot > 0 && error == std::errc() && end == name.data() + dot) return layer;
+    const std::string_view part = name.substr(0, dot);
+    const auto [end, error] = std::from_chars(part.data(), part.data() + part.size(), layer);
+    if (!part.empty() && error == std::errc() && end == part.data() + part.size()) return layer;
     name.remove_prefix(std::min(dot + 1, name.size()));
   }
   return {};
