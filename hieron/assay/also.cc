@@ -10,6 +10,7 @@
 #include "hieron/assay/evidence/upload_distances.h"
 #include "hieron/assay/identity.h"
 #include "hieron/assay/replay.h"
+#include "hieron/assay/sampling.h"
 #include "hieron/core/text.h"
 #include "hieron/merge/computed.h"
 #include "hieron/merge/experts.h"
@@ -97,12 +98,6 @@ class UploadComparison {
     return {};
   }
 
-  Selection selection() const {
-    return options_.sample_bytes == 0
-               ? Selection::everything()
-               : Selection::sample(options_.seed, {.bytes_per_tensor = options_.sample_bytes});
-  }
-
   Alignment aligned(std::span<const Checkpoint* const> models) const {
     Alignment alignment = align(models, 2);
     std::erase_if(alignment.rows, [&](const Row& row) {
@@ -129,7 +124,8 @@ class UploadComparison {
       most = std::max(most, total);
     }
     aligned_share_ = most > 0 ? both / most : 0;
-    HIERON_TRY(changes_, count_changes(alignment, *roles_, selection(), options_.walk));
+    selection_ = audit_selection(alignment, *roles_, options_);
+    HIERON_TRY(changes_, count_changes(alignment, *roles_, selection_, options_.walk));
     found_.tensors = changes_.all.tensors;
     found_.tensors_changed = changes_.all.tensors_changed;
     found_.tensors_unpaired = alignment.ledger.size();
@@ -151,7 +147,8 @@ class UploadComparison {
     for (const auto& control : laid_out_.controls) cast.controls.push_back(add(control));
     const Alignment alignment = aligned(models);
     if (alignment.rows.empty()) return {};
-    const Selection drawn = fit_selection(options_.seed, alignment, options_.sample_bytes);
+    const Selection drawn =
+        fit_selection(options_.seed, alignment, audit_selection(alignment, *roles_, options_));
     HIERON_TRY(const Sample sample,
                draw_sample(alignment, *roles_, options_.seed, drawn, options_.walk));
     const UploadDistances distances = measure_uploads(sample, cast);
@@ -243,7 +240,7 @@ class UploadComparison {
     if (!plan) return {};
     const auto made = computed_checkpoint(*plan);
     if (!made) return {};
-    HIERON_TRY(Comparison whole, replay(**made, *given_, options_.walk, selection()));
+    HIERON_TRY(Comparison whole, replay(**made, *given_, options_.walk, selection_));
     if (whole.total.elements > 0) found_.recipe_replay = std::move(whole.total);
     return {};
   }
@@ -420,6 +417,7 @@ class UploadComparison {
   const AuditOptions& options_;
   const AuditResult& first_;
   const RoleTable* roles_ = nullptr;
+  Selection selection_;  // what is compared
   UploadChanges changes_;
   double aligned_share_ = 0;
   bool masked_ = false;

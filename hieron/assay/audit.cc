@@ -25,6 +25,7 @@
 #include "hieron/assay/proof.h"
 #include "hieron/assay/recipe_search.h"
 #include "hieron/assay/recovered_yaml.h"
+#include "hieron/assay/sampling.h"
 #include "hieron/assay/sentences.h"
 #include "hieron/assay/stacked.h"
 #include "hieron/assay/turned.h"
@@ -39,7 +40,6 @@
 #include "hieron/walk/conformed.h"
 #include "hieron/walk/fingerprint.h"
 #include "hieron/walk/model_files.h"
-#include "hieron/walk/strata.h"
 
 namespace hieron {
 namespace {
@@ -56,10 +56,6 @@ struct Cast {
     return all;
   }
 };
-
-// A sample: stretches that one request fetches; and tensors of up to so many times a tensor's share
-// of it, where nothing less than the whole says anything.
-constexpr uint64_t kSampleRun = 16u << 10, kWholePerSample = 16;
 
 constexpr uint64_t kGuardElements = 1 << 18;  // controls and self-checks: D16 to about .001
 
@@ -204,7 +200,9 @@ class Auditor {
     }
     roles_ = RoleTable::of(config ? config->architecture : "");
     set_aside_codes();
-    choose_selection();
+    if (!is_fingerprint(*input_.suspect)) {
+      selection_ = audit_selection(alignment_, roles_, options_);
+    }
     HIERON_CHECK(announce_selection());
     const Selection fit = fit_selection(options_.seed, alignment_, selection_);
     HIERON_TRY(sample_, draw_sample(alignment_, roles_, options_.seed, fit, options_.walk));
@@ -217,16 +215,6 @@ class Auditor {
       }
     }
     return {};
-  }
-
-  void choose_selection() {
-    const uint64_t bytes = options_.sample_bytes;
-    if (bytes == 0 || is_fingerprint(*input_.suspect)) return;
-    selection_ = Selection::sample(options_.seed,
-                                   {.bytes_per_tensor = bytes,
-                                    .run_bytes = std::min(bytes, kSampleRun),
-                                    .tensors = draw_tensors(alignment_.rows, roles_, options_.seed),
-                                    .whole_bytes = kWholePerSample * bytes});
   }
 
   // All that the fit and the proof will read, in one go: of the controls the fit's part.
