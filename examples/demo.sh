@@ -39,6 +39,16 @@ run $hieron audit demo/suspect \
 heading "The proof, for anybody who has the three files: replay the recovered recipe and compare every bit."
 run $hieron verify demo/recovered.yml demo/suspect
 
+heading "The proof, for anybody who has none of them: what a sampled audit read, in one file of 2 MB."
+run $hieron audit demo/suspect \
+  --parent $family/hacker_news-bf16 \
+  --base $family/base-bf16 \
+  --control $family/reddit_rarepuppers-bf16 \
+  --control $family/reddit_apple_android-bf16 \
+  --control $family/reddit_legaladvice-bf16 \
+  --evidence demo/evidence.tar --quiet
+run $hieron verify demo/evidence.tar
+
 heading "Act 2. The same accusation against an innocent fine-tune."
 run $hieron audit $family/reddit_rarepuppers-bf16 \
   --parent $family/hacker_news-bf16 \
@@ -48,4 +58,4 @@ run $hieron audit $family/reddit_rarepuppers-bf16 \
   --json demo/innocent.json --html demo/innocent.html \
   --expect fine-tune,independent,undetermined
 
-heading "Written: demo/report.html, demo/report.json, demo/recovered.yml, demo/innocent.html, demo/innocent.json"
+heading "Written: demo/report.html, demo/report.json, demo/recovered.yml, demo/evidence.tar, demo/innocent.html, demo/innocent.json"

@@ -99,6 +99,56 @@ class Audit(unittest.TestCase):
         self.assertEqual(report["verdict"]["kind"], "fine-tune")
         self.assertIsNone(report["recipe"])
 
+    # --- two uploads ---
+
+    def trained_on(self, name, share):
+        """The suspect with a share of another fine-tune's training on top."""
+        recipe, out = self.folder / f"{name}.yml", self.folder / name
+        recipe.write_text(
+            "merge_method: linear\nparameters: {normalize: false}\nmodels:\n"
+            f"  - {{model: '{self.suspect}', parameters: {{weight: 1}}}}\n"
+            f"  - {{model: '{CONTROLS[0]}', parameters: {{weight: {share}}}}}\n"
+            f"  - {{model: '{BASE}', parameters: {{weight: {-share}}}}}\ndtype: bfloat16\n")
+        done = hieron("merge", recipe, out)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return out
+
+    def test_the_same_files_again_carry_no_training(self):
+        again = self.folder / "uploaded-again"
+        shutil.copytree(self.suspect, again)
+        done, report = self.audit(self.suspect, "--also", again, "--expect", "exact-merge")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(report["also"]["kind"], "identical")
+        self.assertEqual(report["also"]["changed"], 0)
+        self.assertEqual(report["also"]["model"]["ref"], str(again))
+        self.assertIn("carries no training", done.stdout)
+
+    def test_training_in_a_second_upload_is_measured_in_full_and_on_a_sample(self):
+        second, html = self.trained_on("second", 0.5), self.folder / "second.html"
+        kinds, counts = [], []
+        for more in ([], ["--sample", "16KiB", "--seed", "5"]):
+            done, report = self.audit(self.suspect, "--also", second, "--html", html, *more, controls=CONTROLS[1:])
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertEqual(report["verdict"]["kind"], "exact-merge")
+            kinds.append(report["also"]["kind"])
+            counts.append(report["also"]["elements"])
+            training = report["also"]["training"]
+            self.assertEqual([y["role"] for y in training["yardsticks"]], ["control", "control"])
+            self.assertGreater(training["ratio"], 0.1)
+            self.assertGreater(training["outside"], 0.5)
+            self.assertIn("The second upload", html.read_text())
+            self.assertIn("--also", html.read_text())
+            check = subprocess.run(["/usr/bin/python3", Path(__file__).with_name("validate_json.py"),
+                                    SCHEMAS / "audit.schema.json", self.folder / "report.json"],
+                                   capture_output=True, text=True)
+            self.assertEqual(check.returncode, 0, check.stdout + check.stderr)
+        self.assertEqual(kinds, ["trained", "trained"])
+        self.assertGreater(counts[0], counts[1])
+
+    def test_a_second_upload_that_is_not_there_is_one_line(self):
+        done, _ = self.audit(self.suspect, "--also", self.folder / "nowhere")
+        self.refused(done, 4, "nowhere")
+
     # --- which of many ---
 
     def pool(self, name, members):

@@ -100,7 +100,7 @@ class Inspect(unittest.TestCase):
                 self.assertNotIn("\x1b", done.stdout + done.stderr)
                 self.assertNotIn("\u202e", done.stdout + done.stderr)
             self.assertEqual([tell["id"] for tell in self.answer(folder)["tells"]],
-                             ["mergekit-card", "mergekit-index-version"])
+                             ["mergekit-index-version", "mergekit-card"])
 
     def test_goes_past_a_damaged_config_with_a_warning(self):
         with tempfile.TemporaryDirectory() as folder:

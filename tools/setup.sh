@@ -40,6 +40,7 @@ build_works() {
 #include <simdjson.h>
 #include <unicode/uregex.h>
 #include <yaml-cpp/yaml.h>
+#include <zlib.h>
 CODE
 }
 

@@ -19,11 +19,13 @@
 #include "hieron/assay/evidence/guards.h"
 #include "hieron/assay/evidence/two_ends.h"
 #include "hieron/assay/evidence/unexplained.h"
+#include "hieron/assay/fingerprints.h"
 #include "hieron/assay/identity.h"
 #include "hieron/assay/masked.h"
 #include "hieron/assay/proof.h"
 #include "hieron/assay/recipe_search.h"
 #include "hieron/assay/recovered_yaml.h"
+#include "hieron/assay/sampling.h"
 #include "hieron/assay/sentences.h"
 #include "hieron/assay/stacked.h"
 #include "hieron/assay/turned.h"
@@ -35,7 +37,9 @@
 #include "hieron/model/config.h"
 #include "hieron/recover/gather.h"
 #include "hieron/recover/sample.h"
-#include "hieron/walk/strata.h"
+#include "hieron/walk/conformed.h"
+#include "hieron/walk/fingerprint.h"
+#include "hieron/walk/model_files.h"
 
 namespace hieron {
 namespace {
@@ -52,10 +56,6 @@ struct Cast {
     return all;
   }
 };
-
-// A sample: stretches that one request fetches; and tensors of up to so many times a tensor's share
-// of it, where nothing less than the whole says anything.
-constexpr uint64_t kSampleRun = 16u << 10, kWholePerSample = 16;
 
 constexpr uint64_t kGuardElements = 1 << 18;  // controls and self-checks: D16 to about .001
 
@@ -170,7 +170,9 @@ class Auditor {
   // --- what is given ---
 
   Status prepare() {
+    look_for_tells();
     HIERON_CHECK(agree_on_experts());
+    HIERON_CHECK(agree_on_names());
     std::vector<const Checkpoint*> models{input_.suspect.get()};
     const auto add = [&](const std::shared_ptr<const Checkpoint>& model) {
       models.push_back(model.get());
@@ -198,26 +200,21 @@ class Auditor {
     }
     roles_ = RoleTable::of(config ? config->architecture : "");
     set_aside_codes();
-    choose_selection();
+    if (!is_fingerprint(*input_.suspect)) {
+      selection_ = audit_selection(alignment_, roles_, options_);
+    }
     HIERON_CHECK(announce_selection());
     const Selection fit = fit_selection(options_.seed, alignment_, selection_);
     HIERON_TRY(sample_, draw_sample(alignment_, roles_, options_.seed, fit, options_.walk));
+    if (is_fingerprint(*input_.suspect)) {
+      HIERON_TRY(known_, packed_case(candidates(), options_.seed));
+    }
     for (const SampleRow& row : sample_.rows) {
       for (size_t m = 0; m < row.values.size(); ++m) {
         if (!row.values[m].empty()) note_read(row.row, m, row.count);
       }
     }
     return {};
-  }
-
-  void choose_selection() {
-    const uint64_t bytes = options_.sample_bytes;
-    if (bytes == 0) return;
-    selection_ = Selection::sample(options_.seed,
-                                   {.bytes_per_tensor = bytes,
-                                    .run_bytes = std::min(bytes, kSampleRun),
-                                    .tensors = draw_tensors(alignment_.rows, roles_, options_.seed),
-                                    .whole_bytes = kWholePerSample * bytes});
   }
 
   // All that the fit and the proof will read, in one go: of the controls the fit's part.
@@ -248,6 +245,17 @@ class Auditor {
     return {};
   }
 
+  // Before any model is seen in another layout than its files'.
+  void look_for_tells() {
+    const ModelFiles suspect = model_files(*input_.suspect);
+    std::vector<ModelFiles> others;
+    for (auto* model : models_of(input_)) others.push_back(model_files(**model));
+    result_.tells = tells(suspect);
+    for (Tell& tell : comparative_tells(suspect, std::span(others).subspan(1))) {
+      result_.tells.push_back(std::move(tell));
+    }
+  }
+
   // All models with their experts as one of them has them. A recipe asks for the suspect's layout
   // if they differ: merging is done in it.
   Status agree_on_experts() {
@@ -259,6 +267,22 @@ class Auditor {
       if (!expert_layout(**model)) continue;
       HIERON_TRY(*model, with_experts(*model, *experts_layout_));
     }
+    return {};
+  }
+
+  // All models under the suspect's names: recipes are replayed by name.
+  Status agree_on_names() {
+    const auto all = models_of(input_);
+    std::vector<const Checkpoint*> models;
+    for (const auto* model : all) models.push_back(model->get());
+    const Alignment alignment = align(models, 1);
+    if (conforms(alignment)) return {};
+    std::vector<std::shared_ptr<const Checkpoint>> renamed;
+    for (size_t m = 0; m < all.size(); ++m) {
+      HIERON_TRY(auto model, conformed(alignment, m, *all[m]));
+      renamed.push_back(std::move(model));
+    }
+    for (size_t m = 0; m < all.size(); ++m) *all[m] = std::move(renamed[m]);
     return {};
   }
 
@@ -289,8 +313,6 @@ class Auditor {
       HIERON_TRY(ModelIdentity found, identity(*control));
       result_.controls.push_back(std::move(found));
     }
-    result_.tells =
-        tells(input_.suspect->folder, input_.suspect->metadata, input_.suspect->config_json);
     if (cast_.controls.empty()) {
       result_.warnings.push_back(
           "No control was given: add another fine-tune of the same family with --control, so that "
@@ -341,6 +363,7 @@ class Auditor {
     HIERON_TRY(const bool recovered, try_blind());
     if (recovered || merged) {
       if (result_.verdict.kind == VerdictKind::kMergeWithChanges) doubt_direction();
+      if (known_) doubt_the_faint();
       return {};
     }
     HIERON_TRY(const bool edited, try_edit(EditSearch::kEstimated));
@@ -723,13 +746,23 @@ class Auditor {
     models.insert(models.end(), input_.parents.begin(), input_.parents.end());
     if (input_.base) models.push_back(input_.base);
     models.insert(models.end(), input_.controls.begin(), input_.controls.end());
-    return {alignment_, std::move(models), roles_,         cast_.references(),
-            cast_.base, options_.walk,     options_.seeds, selection_};
+    if (known_) models = known_->models;
+    return {known_ ? known_->alignment : alignment_,
+            std::move(models),
+            roles_,
+            cast_.references(),
+            cast_.base,
+            options_.walk,
+            options_.seeds,
+            selection_};
   }
+
+  const Sample& judged_sample() const { return known_ ? known_->sample : sample_; }
 
   // --- whole layers in another order ---
 
   Result<bool> try_stack() {
+    if (known_) return false;  // a layer's positions are no other layer's
     HIERON_TRY(const std::optional<StackedFinding> finding, find_stacked(candidates(), selection_));
     if (!finding) return false;
     const Replay& whole = finding->whole.total;
@@ -768,14 +801,15 @@ class Auditor {
 
   Result<bool> try_blind() {
     const Candidates given = candidates();
-    const auto evidence = gather_evidence(given, sample_);
+    const auto evidence = gather_evidence(given, judged_sample());
     if (!evidence) return false;  // nothing to work on: no finding either
     explained_by_masks_ = masked_share(*evidence);
     HIERON_TRY(const std::optional<BlindFinding> finding,
-               find_blind(given, sample_, *evidence, cast_.controls, selection_, experts_));
+               find_blind(given, judged_sample(), *evidence, cast_.controls, selection_, experts_,
+                          known_ ? elementwise_methods() : std::span<const std::string_view>{}));
     if (finding && finding->holds) return take_recipe(*finding);
     const double explained = finding ? finding->best.score.share() : 0;
-    if (evidence->fit_class != FitClass::kOneRounding) {
+    if (!known_ && evidence->fit_class != FitClass::kOneRounding) {
       HIERON_TRY(
           const std::optional<BlindFinding> nested,
           find_nested(given, sample_, *evidence, explained, cast_.controls, selection_, experts_));
@@ -839,7 +873,7 @@ class Auditor {
                  bool replayable) {
     const auto estimate = mask_estimate(evidence);
     if (no_direction_ || !estimate || (replayable && !random_masks(*estimate))) return false;
-    const auto finding = find_masked(given, sample_, evidence, cast_.controls, experts_);
+    const auto finding = find_masked(given, judged_sample(), evidence, cast_.controls, experts_);
     const double least = std::max(explained, explained_by_ends());
     if (!finding || finding->estimate.explained <= least) return false;
     const BlindDecision decision = decide_masked(*finding);
@@ -866,7 +900,7 @@ class Auditor {
     }
     const double replayed = result_.replay ? result_.replay->share : 0;
     const double explained = std::max(explained_by_masks_, replayed);
-    const auto other = masked_the_other_way(candidates(), sample_, named, explained);
+    const auto other = masked_the_other_way(candidates(), judged_sample(), named, explained);
     if (!other) return;
     drop_ends();
     result_.recipe.reset();
@@ -884,6 +918,27 @@ class Auditor {
                     other->explained, ref(other->model), explained));
   }
 
+  // What explains little of a fingerprint may be a relation that reads the other way.
+  void doubt_the_faint() {
+    Verdict& verdict = result_.verdict;
+    if (verdict.kind != VerdictKind::kMergeWithChanges) return;
+    const double replayed = result_.replay ? result_.replay->share : 1;
+    const double explained = result_.depth ? result_.depth->d16 : replayed;
+    if (explained >= threshold::kKnownChanged.value) return;
+    verdict = {};
+    verdict.kind = VerdictKind::kUndetermined;
+    verdict.sentence = fmt::format(
+        "No verdict on {}: the models offered explain part of it, too little to tell from "
+        "fingerprints which was made of which.",
+        input_.suspect->ref);
+    verdict.reasons.push_back(
+        fmt::format("{:.4f} of the elements that tell are explained ({:.1f} "
+                    "needed): audit the models themselves.",
+                    explained, threshold::kKnownChanged.value));
+    drop_ends();
+    result_.recipe.reset();
+  }
+
   // The figures of two ends, once they are not what explains the suspect.
   void drop_ends() {
     result_.depth.reset();
@@ -898,6 +953,7 @@ class Auditor {
     drop_ends();
     result_.recipe = recipe;
     result_.replay = whole.total;
+    if (known_) result_.replay->first_difference.reset();  // it counts known elements only
     proof_.rows.assign(alignment_.rows.size(), {});
     std::map<std::string_view, size_t> row_of;
     for (size_t i = 0; i < alignment_.rows.size(); ++i) row_of[alignment_.rows[i].name] = i;
@@ -919,7 +975,7 @@ class Auditor {
 
   // Of the suspect's parameters those that the selection reads.
   double read_parameters() const {
-    if (selection_.whole()) return suspect_parameters();
+    if (selection_.whole() && !known_) return suspect_parameters();
     double read = 0;
     for (const Row& row : alignment_.rows) {
       for (const Run& run : selection_.runs(row)) read += static_cast<double>(run.count);
@@ -930,11 +986,11 @@ class Auditor {
   // --- one model, edited ---
 
   Result<bool> try_edit(EditSearch search) {
-    HIERON_TRY(
-        const EditDecision decision,
-        decide_edit({alignment_, roles_, fit_selection(options_.seed, alignment_, selection_),
-                     selection_, options_.walk},
-                    cast_.references(), cast_.controls, search));
+    const Alignment& judged = known_ ? known_->alignment : alignment_;
+    HIERON_TRY(const EditDecision decision,
+               decide_edit({judged, roles_, fit_selection(options_.seed, judged, selection_),
+                            selection_, options_.walk},
+                           cast_.references(), cast_.controls, search));
     edit_reasons_.insert(edit_reasons_.end(), decision.reasons.begin(), decision.reasons.end());
     if (!decision.finding) return false;
     drop_ends();
@@ -959,7 +1015,7 @@ class Auditor {
       replay.equal += row.equal;
       ++replay.tensors;
       replay.tensors_equal += row.equal == row.read;
-      if (!replay.first_difference && row.first_miss != ~uint64_t{0}) {
+      if (!known_ && !replay.first_difference && row.first_miss != ~uint64_t{0}) {
         replay.first_difference = place(alignment_.rows[i], row.first_miss);
       }
       note_read(i, 0, row.read);
@@ -977,6 +1033,7 @@ class Auditor {
     std::optional<size_t> kin;
     bool doubtful = false;
     for (const size_t m : models) {
+      if (known_) break;  // they are matched by whole matrices
       HIERON_TRY(const HiddenUnitTest test,
                  compare_hidden_units(alignment_, roles_, Cast::kSuspect, m, options_.walk.threads,
                                       unit_effort()));
@@ -1024,11 +1081,13 @@ class Auditor {
           "(of these only the order of whole feed-forward units, bit for bit, was searched).");
     } else {
       verdict.kind = VerdictKind::kUndetermined;
-      verdict.sentence = fmt::format(
-          "No verdict on {}: no blend of the offered models explains it, and {}.",
-          input_.suspect->ref,
-          result_.kinship.empty() ? "it has no matrix of hidden units that the kinship test can use"
-                                  : "its hidden units neither prove nor exclude a common origin");
+      verdict.sentence =
+          fmt::format("No verdict on {}: no blend of the offered models explains it, and {}.",
+                      input_.suspect->ref,
+                      known_ ? "the test for a common origin needs the models themselves"
+                      : result_.kinship.empty()
+                          ? "it has no matrix of hidden units that the kinship test can use"
+                          : "its hidden units neither prove nor exclude a common origin");
     }
     return {};
   }
@@ -1194,7 +1253,9 @@ class Auditor {
       read += tensor.read;
       total += tensor.elements;
     }
-    if (result_.replay && everything) {
+    if (known_) {
+      say_fingerprints(result_, read, total);
+    } else if (result_.replay && everything) {
       sampling.bound = fmt::format(
           "Every element of every aligned tensor was compared ({} of the "
           "suspect's {}).",
@@ -1322,6 +1383,7 @@ class Auditor {
   double explained_by_masks_ = 0;  // of the suspect
   // A model is explained by the suspect and another one: a recipe that does not hold says nothing.
   bool no_direction_ = false;
+  std::optional<PackedCase> known_;  // where all models are looked at through fingerprints
 };
 
 }  // namespace
@@ -1346,7 +1408,10 @@ Result<AuditResult> audit_once(const AuditInput& input, const AuditOptions& opti
 
 }  // namespace
 
-Result<AuditResult> audit(const AuditInput& input, const AuditOptions& options) {
+Result<AuditResult> audit(const AuditInput& given, const AuditOptions& options) {
+  AuditInput input = given;
+  HIERON_TRY(const bool fingerprints, match_fingerprints(models_of(input)));
+  if (fingerprints) return Auditor(input, options, std::nullopt).run();
   HIERON_TRY(AuditResult result, audit_once(input, options));
   const bool open = result.verdict.kind == VerdictKind::kUndetermined;
   if (!open || options.more_bytes <= options.sample_bytes) return result;

@@ -13,7 +13,7 @@ namespace {
 
 struct Leaf {
   double square_a = 0, square_change = 0, largest = 0;
-  uint32_t equal = 0, not_finite = 0;
+  uint32_t compared = 0, equal = 0, not_finite = 0;
 };
 
 class DiffVisitor final : public Visitor {
@@ -22,14 +22,14 @@ class DiffVisitor final : public Visitor {
     for (const Row& row : rows) leaves_.emplace_back((row.elements + kLeaf - 1) / kLeaf);
   }
 
-  // Block borders are multiples of kLeaf, so every leaf lies in one block and no two threads share
-  // one.
+  // Block borders are multiples of kLeaf, and so are those of a fingerprint's runs or there is only
+  // one of them in a leaf: no two threads share one.
   Status visit(const Block& block, unsigned worker) override {
     const Row& row = rows_[block.row];
     const DType a = row.views[0]->tensor->dtype, b = row.views[1]->tensor->dtype;
     Scratch& scratch = scratch_[worker];
-    for (uint64_t at = 0; at < block.count; at += kLeaf) {
-      const uint64_t count = std::min(kLeaf, block.count - at);
+    for (uint64_t at = 0, count = 0; at < block.count; at += count) {
+      count = std::min(kLeaf - (block.first + at) % kLeaf, block.count - at);
       const std::span<double> x = std::span(scratch.a).first(count);
       const std::span<double> y = std::span(scratch.b).first(count);
       decode(a, block.data[0] + at * static_cast<uint64_t>(info(a).bits) / 8, x);
@@ -41,6 +41,7 @@ class DiffVisitor final : public Visitor {
 
   void total(size_t row, TensorDifference& difference) const {
     for (const Leaf& leaf : leaves_[row]) {
+      difference.elements += leaf.compared;
       difference.equal += leaf.equal;
       difference.not_finite += leaf.not_finite;
       difference.norm_a += leaf.square_a;
@@ -57,7 +58,7 @@ class DiffVisitor final : public Visitor {
   };
 
   static Leaf compare_leaf(std::span<const double> a, std::span<const double> b) {
-    Leaf leaf;
+    Leaf leaf{.compared = static_cast<uint32_t>(a.size())};
     for (size_t i = 0; i < a.size(); ++i) {
       leaf.equal += std::bit_cast<uint64_t>(a[i]) == std::bit_cast<uint64_t>(b[i]) ||
                     (std::isnan(a[i]) && std::isnan(b[i]));
@@ -108,8 +109,7 @@ Result<CheckpointDifference> diff(const Checkpoint& a, const Checkpoint& b,
                                 .role = roles.classify(row.name, row.shape),
                                 .shape = row.shape,
                                 .dtype_a = std::string(info(row.views[0]->tensor->dtype).name),
-                                .dtype_b = std::string(info(row.views[1]->tensor->dtype).name),
-                                .elements = row.elements};
+                                .dtype_b = std::string(info(row.views[1]->tensor->dtype).name)};
     visitor.total(i, difference);
     result.elements += difference.elements;
     result.equal += difference.equal;

@@ -10,6 +10,7 @@
 #include "hieron/assay/blind.h"
 #include "hieron/assay/stacked.h"
 #include "hieron/core/text.h"
+#include "hieron/format/yaml.h"
 #include "hieron/io/file.h"
 #include "hieron/merge/computed.h"
 #include "hieron/merge/generation.h"
@@ -18,7 +19,6 @@
 #include "hieron/merge/recipe_documents.h"
 #include "hieron/merge/recipe_models.h"
 #include "hieron/merge/recipe_text.h"
-#include "hieron/merge/yaml.h"
 #include "hieron/model/config.h"
 #include "hieron/recover/gather.h"
 

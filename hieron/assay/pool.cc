@@ -37,21 +37,6 @@ constexpr double kPeak = 0.1;         // D16 that a masked parent shows …
 constexpr double kAboveFloor = 3;     // … and so many times that of the others
 constexpr double kSpanned = 0.5;  // of a control's distance: more, and it may be kin of the merge
 
-// The same file under any name or of the same SHA-256, or the same folder of files.
-bool same_files(const Checkpoint& a, const Checkpoint& b) {
-  if (a.files.empty() || a.files.size() != b.files.size()) return false;
-  for (size_t i = 0; i < a.files.size(); ++i) {
-    const std::string& sha256 = a.files[i].origin.sha256;
-    if (!sha256.empty() && sha256 == b.files[i].origin.sha256) continue;
-    std::error_code ignored;
-    if (!fs::equivalent(fs::path(a.folder) / a.files[i].path, fs::path(b.folder) / b.files[i].path,
-                        ignored)) {
-      return false;
-    }
-  }
-  return true;
-}
-
 double share_in(const Checkpoint& suspect, const Checkpoint& member) {
   double all = 0, common = 0;
   const TensorInfo* last = nullptr;
@@ -520,6 +505,21 @@ class Chooser {
 
 }  // namespace
 
+bool same_files(const Checkpoint& a, const Checkpoint& b) {
+  if (a.files.empty() || a.files.size() != b.files.size()) return false;
+  for (size_t i = 0; i < a.files.size(); ++i) {
+    if (a.files[i].file == b.files[i].file) continue;
+    const std::string& sha256 = a.files[i].origin.sha256;
+    if (!sha256.empty() && sha256 == b.files[i].origin.sha256) continue;
+    std::error_code ignored;
+    if (!fs::equivalent(fs::path(a.folder) / a.files[i].path, fs::path(b.folder) / b.files[i].path,
+                        ignored)) {
+      return false;
+    }
+  }
+  return true;
+}
+
 Result<PoolReport> choose_from_pool(const std::vector<PoolEntry>& pool, AuditInput& input,
                                     const AuditOptions& options) {
   return Chooser(pool, input, options).run();
@@ -559,6 +559,13 @@ std::vector<std::string> pool_sentences(const PoolReport& report) {
       report.members.size() == 1 ? "was" : "were", named("parent"), named("base"), named("control"),
       by_state["aside"].size());
   return sentences;
+}
+
+void add_pool(AuditResult& result, PoolReport report) {
+  for (std::string& sentence : pool_sentences(report)) {
+    result.warnings.push_back(std::move(sentence));
+  }
+  result.pool = std::move(report);
 }
 
 }  // namespace hieron

@@ -37,4 +37,10 @@ Result<PoolReport> choose_from_pool(const std::vector<PoolEntry>& pool, AuditInp
 // The report as sentences, for people.
 std::vector<std::string> pool_sentences(const PoolReport& report);
 
+// The audit's result with what became of the pool.
+void add_pool(AuditResult& result, PoolReport report);
+
+// The same file under any name, or the same folder of files.
+bool same_files(const Checkpoint& a, const Checkpoint& b);
+
 }  // namespace hieron

@@ -35,6 +35,7 @@ constexpr std::array kThresholds{
     threshold::kPowerDepth,
     threshold::kKinP,
     threshold::kStrangerP,
+    threshold::kKnownChanged,
     Threshold{"edit.replay", edit_threshold::kReplay,
               "share of what an edit changed that doing it again must reproduce"},
     Threshold{"edit.gap", edit_threshold::kGap,
@@ -49,7 +50,10 @@ constexpr std::array kThresholds{
     Threshold{"edit.scattered", edit_threshold::kScattered,
               "borders between zeros and others, per element: whole rows of zeros have no "
               "direction"},
-};
+    threshold::kTripShare,
+    threshold::kTrainedRatio,
+    threshold::kTrainedOutside,
+    threshold::kStrange};
 
 }  // namespace
 

@@ -200,6 +200,44 @@ struct PoolReport {
   std::vector<std::vector<std::string>> near_copies;  // of one another, by ref
 };
 
+// A role or a layer in which two uploads differ.
+struct ChangedPart {
+  std::string scope, name;  // "role" | "layer"
+  uint64_t tensors = 0, tensors_changed = 0, elements = 0, changed = 0;
+  double median_step = 0;  // of what changed, in steps between neighbouring numbers of the first
+  std::optional<double> ratio;  // to what the controls' training changed there
+};
+
+// A model whose distance to the base says how much training changes in this family.
+struct Yardstick {
+  std::string ref, role;  // "control" | "parent"
+  double distance;        // root of Σ (model − base)² over that of Σ base², on the sample
+  double ratio;           // of the change between the uploads to this one
+};
+
+// A second upload of the same model, compared with the first. Accuses nobody.
+struct SecondUpload {
+  ModelIdentity model;
+  // "identical" | "reformatted" | "remade" | "trained" | "little-changed" | "changed" |
+  // "another-model"
+  std::string kind;
+  std::string sentence;
+  std::vector<std::string> reasons;
+  Verdict verdict;                            // of the same audit of this upload
+  std::optional<Replay> recipe_replay;        // the first one's recipe against these bytes
+  uint64_t tensors = 0, tensors_changed = 0;  // that both have
+  uint64_t tensors_unpaired = 0;              // that only one has, or that cannot be compared
+  uint64_t elements = 0, changed = 0;
+  double median_step = 0;         // as above, of all that changed
+  std::optional<double> change;   // root of Σ (second − first)² over that of Σ first²
+  std::optional<double> ratio;    // to the median yardstick
+  std::optional<double> outside;  // share of Σ (second − first)² that no other mix of the offered
+                                  // models accounts for
+  std::vector<Yardstick> yardsticks;
+  std::string nearest;  // the offered model nearest to it, if that is nearer than the first upload
+  std::vector<ChangedPart> where;
+};
+
 struct AuditResult {
   ModelIdentity suspect;
   std::optional<ModelIdentity> base;
@@ -219,6 +257,7 @@ struct AuditResult {
   std::vector<SkippedTensor> skipped;
   std::vector<Tell> tells;
   std::optional<PoolReport> pool;
+  std::optional<SecondUpload> also;
   std::vector<std::string> warnings;
   double seconds = 0;
 };

@@ -52,6 +52,25 @@ inline constexpr Threshold kBlindChanged{
     "blind.changed", 0.5,
     "share of the telling elements that the recipe of a merge changed afterwards still reproduces; "
     "wrong recipes reach .04 on other fine-tunes, .3 on sparse ones"};
+inline constexpr Threshold kTripShare{
+    "also.trip", 0.999,
+    "share of the changed elements that one rounding to another format must explain"};
+inline constexpr Threshold kTrainedRatio{
+    "also.trained", 0.05,
+    "change between two uploads, over what training changed in the controls, from which it is of "
+    "the size of training"};
+inline constexpr Threshold kTrainedOutside{
+    "also.outside", 0.5,
+    "and the share of its square that no other mix of the offered models accounts for"};
+inline constexpr Threshold kStrange{
+    "also.strange", 0.7,
+    "change over the size of the first upload from which two uploads have little in common; "
+    "strangers give the square root of 2; where training is known, it "
+    "must also be twice as much"};
+inline constexpr Threshold kKnownChanged{
+    "fingerprint.changed", 0.5,
+    "share that a merge with changes must explain of fingerprints, which show less of masks the "
+    "other way round: an honest parent of a merge that drops changes reached .25"};
 }  // namespace threshold
 
 std::span<const Threshold> thresholds();

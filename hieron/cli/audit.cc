@@ -12,9 +12,11 @@
 #include <optional>
 #include <vector>
 
+#include "hieron/assay/also.h"
 #include "hieron/assay/audit.h"
 #include "hieron/assay/pool.h"
 #include "hieron/cli/command.h"
+#include "hieron/cli/evidence.h"
 #include "hieron/cli/hub_session.h"
 #include "hieron/cli/pool_folder.h"
 #include "hieron/cli/progress.h"
@@ -37,8 +39,9 @@ constexpr const char* kExample =
     "  hieron audit suspect --parent fine-tune --base base --expect exact-merge,merge-with-changes";
 
 struct Asked {
-  std::string suspect, base, pool, sample = "auto", expect, html, recipe, seeds = "popular";
+  std::string suspect, base, pool, also, sample = "auto", expect, html, recipe, seeds = "popular";
   std::vector<std::string> parents, controls;
+  AskedEvidence evidence;
 };
 
 Result<std::vector<VerdictKind>> parse_expected(const std::string& text) {
@@ -134,6 +137,7 @@ Status write_reports(const Asked& asked, const AuditResult& result,
 
 // No report replaces an input, or another report.
 Status check_outputs(const Asked& asked, const Context& context, const AuditInput& input,
+                     const std::shared_ptr<const Checkpoint>& also,
                      const std::vector<PoolEntry>& pool) {
   std::vector<std::string> outputs;
   for (const std::string& path : {asked.html, asked.recipe, context.options.json}) {
@@ -147,6 +151,7 @@ Status check_outputs(const Asked& asked, const Context& context, const AuditInpu
   models.insert(models.end(), input.controls.begin(), input.controls.end());
   models.push_back(input.suspect);
   if (input.base) models.push_back(input.base);
+  if (also) models.push_back(also);
   for (const PoolEntry& entry : pool) {
     if (entry.checkpoint) models.push_back(entry.checkpoint);
   }
@@ -154,8 +159,7 @@ Status check_outputs(const Asked& asked, const Context& context, const AuditInpu
     for (const CheckpointFile& file : model->files) {
       for (const std::string& output : outputs) {
         std::error_code absent;
-        if (std::filesystem::equivalent(output, std::filesystem::path(model->folder) / file.path,
-                                        absent)) {
+        if (std::filesystem::equivalent(output, file.file->name(), absent)) {
           return usage_error(fmt::format("{}: is an input of this audit and is not overwritten.",
                                          printable(output)));
         }
@@ -171,7 +175,9 @@ Result<std::optional<PoolReport>> choose(const Asked& asked, const Context& cont
                                          AuditInput& input) {
   HIERON_TRY(PoolReport report, [&] {
     ProgressBar progress(context.options, "choosing");
+    const uint64_t read_bytes = options.walk.read_bytes;
     options.walk = walk_options(context, progress);
+    options.walk.read_bytes = read_bytes;
     return choose_from_pool(pool, input, options);
   }());
   if (!input.parents.empty()) return report;
@@ -199,17 +205,30 @@ Outcome run_audit(const Asked& asked, const Context& context) {
         "audit needs at least one --parent: the model the suspect may have been made of (or a "
         "--pool of models to choose from).");
   }
+  if (!asked.also.empty() && !asked.evidence.path.empty()) {
+    return usage_error("--also and --evidence: a pack holds one audit; make one for each upload.");
+  }
   HIERON_TRY(const std::vector<std::string> pool_refs, list_pool(asked.pool));
   if (context.options.seed) options.seed = *context.options.seed;
   options.hash = context.options.hash;
   HIERON_TRY(const ModelSource source,
              model_source(context, asked.sample == "full" ? Access::kWhole : Access::kSampled));
   HIERON_TRY(AuditInput input, open_input(asked, source));
-  const std::vector<PoolEntry> pool = open_pool(pool_refs, source);
-  HIERON_CHECK(check_outputs(asked, context, input, pool));
+  std::shared_ptr<const Checkpoint> also;
+  if (!asked.also.empty()) {
+    HIERON_TRY(also, open_ref(asked.also, source));
+  }
+  std::vector<PoolEntry> pool = open_pool(pool_refs, source);
+  HIERON_CHECK(check_outputs(asked, context, input, also, pool));
   if (asked.sample == "auto" && any_far(input)) {
     options.sample_bytes = kFirstSample;
     options.more_bytes = kMoreSample;
+  }
+  HIERON_TRY(const std::unique_ptr<Recorder> recorder,
+             begin_evidence(asked.evidence, asked.sample, options));
+  if (recorder) {
+    HIERON_CHECK(record_evidence(*recorder, asked.evidence, input,
+                                 asked.pool.empty() ? nullptr : &pool, options));
   }
   std::optional<PoolReport> report;
   if (!asked.pool.empty()) {
@@ -217,18 +236,30 @@ Outcome run_audit(const Asked& asked, const Context& context) {
   }
   HIERON_TRY(AuditResult result, [&] {
     ProgressBar progress(context.options, "comparing");
+    const uint64_t read_bytes = options.walk.read_bytes;
     options.walk = walk_options(context, progress);
+    options.walk.read_bytes = read_bytes;
     return audit(input, options);
   }());
   if (hub_requests(context) > 0) result.sampling.requests = hub_requests(context);
-  if (report) {
-    for (std::string& sentence : pool_sentences(*report)) {
-      result.warnings.push_back(std::move(sentence));
-    }
-    result.pool = std::move(report);
+  if (also) {
+    HIERON_TRY(result.also, [&] {
+      ProgressBar progress(context.options, "comparing uploads");
+      options.walk = walk_options(context, progress);
+      return compare_uploads(input, also, options, result);
+    }());
   }
+  if (report) add_pool(result, *std::move(report));
   std::vector<WrittenFile> written;
   HIERON_CHECK(write_reports(asked, result, written));
+  if (recorder) {
+    options.walk.progress = nullptr;
+    HIERON_TRY(const WrittenPack pack, recorder->write(options, result));
+    for (const std::string& warning : pack.warnings) {
+      fmt::print(stderr, "hieron: {}\n", warning);
+    }
+    written.push_back({"evidence", asked.evidence.path});
+  }
   if (!context.options.json.empty() && context.options.json != "-") {
     written.push_back({"json", context.options.json});
   }
@@ -261,6 +292,8 @@ void add_audit(CLI::App& app, Context& context) {
   command->add_option("--pool", asked->pool,
                       "a folder of checkpoints (or a file with a REF a line): which of them are "
                       "the parents? Alone or with --parent");
+  command->add_option("--also", asked->also,
+                      "a second upload of the same model: what changed, and is it training?");
   command->add_option("--sample", asked->sample,
                       "auto (local files: everything), full, or bytes per tensor and model");
   command->add_option("--seed-search", asked->seeds,
@@ -268,6 +301,7 @@ void add_audit(CLI::App& app, Context& context) {
   command->add_option("--expect", asked->expect, "verdicts, comma-separated: exit 1 on any other");
   command->add_option("--html", asked->html, "write the report as one self-contained page");
   command->add_option("--recipe", asked->recipe, "write the recipe found, as mergekit YAML");
+  add_evidence_options(*command, asked->evidence);
   on_run(*command, context, [asked, &context] { return run_audit(*asked, context); });
 }
 

@@ -59,6 +59,7 @@ void add_diff(CLI::App& app, Context& context);
 void add_extract(CLI::App& app, Context& context);
 void add_inspect(CLI::App& app, Context& context);
 void add_verify(CLI::App& app, Context& context);
+void add_fingerprint(CLI::App& app, Context& context);
 void add_methods(CLI::App& app, Context& context);
 
 // Hands a result over: the terminal text to stdout, unless --quiet or --json - ; the JSON text to

@@ -5,6 +5,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <array>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -14,6 +15,7 @@
 #include "hieron/cli/progress.h"
 #include "hieron/core/text.h"
 #include "hieron/merge/computed.h"
+#include "hieron/walk/fingerprint.h"
 
 namespace hieron {
 namespace {
@@ -146,8 +148,9 @@ std::string to_json(const Asked& asked, const CheckpointDifference& difference) 
 
 Outcome run_diff(const Asked& asked, const Context& context) {
   HIERON_TRY(const ModelSource source, model_source(context, Access::kWhole));
-  HIERON_TRY(const auto a, open_ref(asked.a, source));
-  HIERON_TRY(const auto b, open_ref(asked.b, source));
+  HIERON_TRY(auto a, open_ref(asked.a, source));
+  HIERON_TRY(auto b, open_ref(asked.b, source));
+  HIERON_CHECK(match_fingerprints(std::array{&a, &b}));
   HIERON_TRY(const CheckpointDifference difference, [&] {
     ProgressBar progress(context.options, "comparing");
     return diff(*a, *b, walk_options(context, progress));

@@ -12,6 +12,7 @@
 #include "hieron/core/text.h"
 #include "hieron/merge/extract_adapter.h"
 #include "hieron/walk/checkpoint.h"
+#include "hieron/walk/fingerprint.h"
 
 namespace hieron {
 namespace {
@@ -107,6 +108,8 @@ Outcome extract(const Asked& asked, const Context& context) {
   HIERON_TRY(const ModelSource source, model_source(context, Access::kWhole));
   HIERON_TRY(const auto model, open_checkpoint(asked.model, source));
   HIERON_TRY(const auto base, open_checkpoint(asked.base, source));
+  HIERON_CHECK(require_model(*model));
+  HIERON_CHECK(require_model(*base));
   ProgressBar bar(context.options, "extracting");
   const WalkOptions walk = walk_options(context, bar);
   const ExtractOptions options{.wish = wish,

@@ -7,6 +7,8 @@
 #include <array>
 
 #include "hieron/core/text.h"
+#include "hieron/walk/fingerprint.h"
+#include "hieron/walk/model_files.h"
 
 namespace hieron {
 
@@ -166,6 +168,15 @@ void look_at_unknown(Inspection& found) {
       fmt::format("{:.1f} % of the parameters have names that tell no role.", 100 * share));
 }
 
+void say_fingerprint(const Checkpoint& checkpoint, Inspection& found) {
+  uint64_t known = 0;
+  for (const TensorInfo& tensor : checkpoint.tensors) known += known_elements(tensor);
+  found.oddities.push_back(fmt::format(
+      "This is a fingerprint: it holds {} elements of the tensors listed, at public positions; the "
+      "model may have tensors that were not drawn.",
+      with_commas(known)));
+}
+
 }  // namespace
 
 Inspection inspect(const Checkpoint& checkpoint, ModelIdentity identity) {
@@ -184,13 +195,17 @@ Inspection inspect(const Checkpoint& checkpoint, ModelIdentity identity) {
   count_roles(checkpoint, RoleTable::of(architecture), found);
   look_at_dtypes(checkpoint, found);
   look_at_empty_tensors(checkpoint, found);
+  if (is_fingerprint(checkpoint)) {
+    say_fingerprint(checkpoint, found);  // what was not drawn is not missing
+    return found;
+  }
   const ModelConfig stated = found.config.value_or(ModelConfig{});
   look_at_numbers(found.layers, "layer", stated.layers, found);
   look_at_numbers(found.experts, "expert", stated.experts, found);
   look_at_head(found, found.oddities);
   look_at_vocabulary(checkpoint, found);
   look_at_unknown(found);
-  found.tells = tells(checkpoint.folder, checkpoint.metadata, checkpoint.config_json);
+  found.tells = tells(model_files(checkpoint));
   return found;
 }
 

@@ -20,8 +20,9 @@ namespace {
 using hieron::Context;
 
 constexpr void (*kCommands[])(CLI::App&, Context&) = {
-    hieron::add_audit,   hieron::add_merge,   hieron::add_plan,   hieron::add_diff,
-    hieron::add_extract, hieron::add_inspect, hieron::add_verify, hieron::add_methods,
+    hieron::add_audit,   hieron::add_merge,   hieron::add_plan,
+    hieron::add_diff,    hieron::add_extract, hieron::add_fingerprint,
+    hieron::add_inspect, hieron::add_verify,  hieron::add_methods,
 };
 
 // The one thing a signal handler may touch.

@@ -2,8 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "hieron/format/yaml.h"
 #include "hieron/io/file.h"
-#include "hieron/merge/yaml.h"
 
 namespace hieron {
 

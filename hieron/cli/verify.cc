@@ -1,8 +1,9 @@
 // hieron verify WHAT [REF]: do these bytes equal this recipe, adapter or manifest? If not: what
-// would fit instead.
+// would fit instead. Of an evidence pack: does its verdict follow from its bytes?
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <array>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -13,16 +14,19 @@
 #include "hieron/assay/fitting_recipe.h"
 #include "hieron/assay/replay.h"
 #include "hieron/cli/command.h"
+#include "hieron/cli/evidence.h"
 #include "hieron/cli/fits.h"
 #include "hieron/cli/hub_session.h"
 #include "hieron/cli/mergekit_flags.h"
 #include "hieron/cli/progress.h"
 #include "hieron/core/text.h"
+#include "hieron/evidence/verify.h"
 #include "hieron/merge/adapter.h"
 #include "hieron/merge/computed.h"
 #include "hieron/merge/execute.h"
 #include "hieron/merge/generation.h"
 #include "hieron/merge/plan.h"
+#include "hieron/walk/fingerprint.h"
 
 namespace hieron {
 namespace {
@@ -34,12 +38,14 @@ constexpr const char* kExample =
     "  hieron verify recovered.yml suspect     do these bytes equal this recipe?\n"
     "  hieron verify ties.yml suspect --arithmetic mergekit-0.1.5 --random-seed 7\n"
     "  hieron verify adapter merged --base base    is this the base with the adapter?\n"
-    "  hieron verify merged                    do the files equal the manifest in the folder?";
+    "  hieron verify merged                    do the files equal the manifest in the folder?\n"
+    "  hieron verify evidence                  does the verdict follow from the pack alone?";
 
 struct Asked {
   std::string what, ref, base;
   PlanOptions plan;
   bool no_search = false;
+  AskedCheck check;  // of an evidence pack
 };
 
 // What fits instead, given how the declared one compares (null: it is refused as it stands). May
@@ -126,9 +132,10 @@ void add_search(const std::optional<FitSearch>& search, std::string_view what, s
 }
 
 Outcome compare(const Asked& asked, const Context& context,
-                const std::shared_ptr<const Checkpoint>& expected, const Search& look) {
+                std::shared_ptr<const Checkpoint> expected, const Search& look) {
   HIERON_TRY(const ModelSource source, model_source(context, Access::kWhole));
-  HIERON_TRY(const std::shared_ptr<const Checkpoint> suspect, open_ref(asked.ref, source));
+  HIERON_TRY(std::shared_ptr<const Checkpoint> suspect, open_ref(asked.ref, source));
+  HIERON_TRY(const bool fingerprints, match_fingerprints(std::array{&suspect, &expected}));
   HIERON_TRY(const Comparison found, [&] {
     ProgressBar bar(context.options, "comparing");
     return replay(*expected, *suspect, walk_options(context, bar));
@@ -148,8 +155,13 @@ Outcome compare(const Asked& asked, const Context& context,
   for (const std::string& warning : expected->warnings) text += "note: " + warning + "\n";
   Json json = comparison_json(asked, found, equal);
   json["warnings"] = expected->warnings;
+  if (fingerprints) {
+    text += "note: compared at the public positions of a fingerprint only\n";
+    json["warnings"].push_back(
+        "Compared at the public positions of a fingerprint only, which can be tampered with.");
+  }
   std::optional<FitSearch> search;
-  if (!equal && !asked.no_search) {
+  if (!equal && !asked.no_search && !fingerprints) {
     HIERON_TRY(search, look(&found, suspect));
   }
   add_search(search, asked.base.empty() ? "recipe of its models" : "way of adding it", text, json);
@@ -244,10 +256,14 @@ Outcome verify(const Asked& asked, const Context& context) {
   if (!asked.base.empty()) {
     return usage_error(fmt::format("--base is for adapters, but {} is none.", asked.what));
   }
-  if (fs::exists(what / "evidence.json", ignored)) {
-    return refuse(
-        fmt::format("{}: evidence packs are not verified yet; that comes later.", asked.what),
-        asked.what);
+  if (is_evidence(asked.what) && asked.ref.empty()) {
+    AskedCheck check = asked.check;
+    check.pack = asked.what;
+    return verify_evidence(check, context);
+  }
+  if (!asked.check.against.empty() || asked.check.refetch != "auto") {
+    return usage_error(fmt::format(
+        "--against and --refetch are for evidence packs, but {} is none.", printable(asked.what)));
   }
   if (what.extension() == ".yml" || what.extension() == ".yaml") {
     if (asked.ref.empty())
@@ -268,8 +284,8 @@ Outcome verify(const Asked& asked, const Context& context) {
         asked.what);
   }
   return usage_error(fmt::format(
-      "{}: verify takes a recipe (.yml) with a REF, or a folder with a {}; `hieron diff` "
-      "compares two checkpoints.",
+      "{}: verify takes a recipe (.yml) with a REF, a folder with a {}, or an evidence pack; "
+      "`hieron diff` compares two checkpoints.",
       asked.what, kManifestName));
 }
 
@@ -278,8 +294,11 @@ Outcome verify(const Asked& asked, const Context& context) {
 void add_verify(CLI::App& app, Context& context) {
   auto asked = std::make_shared<Asked>();
   CLI::App* command = add_command(
-      app, context, "verify", "do these bytes equal this recipe, adapter or manifest?", kExample);
-  command->add_option("WHAT", asked->what, "a recipe, an adapter, or a folder with a manifest")
+      app, context, "verify",
+      "do these bytes equal this recipe, adapter, manifest or evidence pack?", kExample);
+  command
+      ->add_option("WHAT", asked->what,
+                   "a recipe, an adapter, a folder with a manifest, or an evidence pack")
       ->required();
   command->add_option("REF", asked->ref, "the checkpoint that should equal it");
   command->add_option("--base", asked->base, "What an adapter was added to")->type_name("REF");
@@ -290,6 +309,7 @@ void add_verify(CLI::App& app, Context& context) {
   add_random_seed(*command, asked->plan.seed);
   command->add_flag("--no-search", asked->no_search,
                     "compare only: do not look for what would fit instead");
+  add_evidence_check_options(*command, asked->check);
   on_run(*command, context, [asked, &context] { return verify(*asked, context); });
 }
 

@@ -12,62 +12,14 @@
 
 #include "hieron/core/text.h"
 #include "hieron/model/config.h"
+#include "hieron/walk/conformed.h"
+#include "hieron/walk/expert_parts.h"
 
 namespace hieron {
 namespace {
 
-enum Part : uint8_t { kGate, kUp, kDown };
-
-struct Leaf {
-  std::string_view name;
-  Part part;
-  bool numbered;  // w1, w2, w3
-};
-constexpr std::array<Leaf, 6> kLeaves{{{"gate_proj.weight", kGate, false},
-                                       {"up_proj.weight", kUp, false},
-                                       {"down_proj.weight", kDown, false},
-                                       {"w1.weight", kGate, true},
-                                       {"w3.weight", kUp, true},
-                                       {"w2.weight", kDown, true}}};
-
-constexpr std::string_view kExperts = ".experts.";
-constexpr std::string_view kSparse = ".block_sparse_moe";
-constexpr std::string_view kMlp = ".mlp";
-
 // model_type of those whose separate experts are named w1, w2, w3 below block_sparse_moe.
 constexpr std::array<std::string_view, 4> kMixtralKin{"mixtral", "minimax", "minimax_m2", "phimoe"};
-
-std::string_view leaf_name(Part part, bool numbered) {
-  return std::ranges::find_if(
-             kLeaves, [&](const Leaf& l) { return l.part == part && l.numbered == numbered; })
-      ->name;
-}
-
-// "P.experts.3.w1.weight": P, 3, "w1.weight".
-struct ExpertName {
-  std::string_view prefix;
-  uint64_t number;
-  std::string_view leaf;
-};
-
-std::optional<ExpertName> parse_expert(std::string_view name) {
-  const size_t at = name.find(kExperts);
-  if (at == std::string_view::npos) return std::nullopt;
-  const std::string_view rest = name.substr(at + kExperts.size());
-  const size_t dot = rest.find('.');
-  if (dot == std::string_view::npos || dot == 0 || dot > 9) return std::nullopt;
-  uint64_t number = 0;
-  for (const char c : rest.substr(0, dot)) {
-    if (c < '0' || c > '9') return std::nullopt;
-    number = 10 * number + static_cast<uint64_t>(c - '0');
-  }
-  return ExpertName{name.substr(0, at), number, rest.substr(dot + 1)};
-}
-
-const Leaf* find_leaf(std::string_view name) {
-  const auto* found = std::ranges::find(kLeaves, name, &Leaf::name);
-  return found == kLeaves.end() ? nullptr : found;
-}
 
 // One tensor made of stretches of others, back to back.
 class Joined final : public ComputedTensor {
@@ -128,20 +80,6 @@ class Joined final : public ComputedTensor {
   std::vector<Stretch> stretches_;
 };
 
-// A range of a tensor that is worked out on demand.
-class Range final : public ComputedTensor {
- public:
-  Range(std::shared_ptr<const ComputedTensor> whole, uint64_t first)
-      : whole_(std::move(whole)), first_(first) {}
-  Status read(uint64_t first, std::span<std::byte> out) const override {
-    return whole_->read(first_ + first, out);
-  }
-
- private:
-  std::shared_ptr<const ComputedTensor> whole_;
-  uint64_t first_;
-};
-
 // The experts of one layer, stored separately: [expert][part].
 struct Group {
   bool numbered = false;
@@ -161,6 +99,7 @@ std::unexpected<Error> refuse_tensor(const Checkpoint& checkpoint, std::string_v
 std::shared_ptr<Checkpoint> shell_of(const Checkpoint& checkpoint) {
   auto shell = std::make_shared<Checkpoint>();
   shell->ref = checkpoint.ref;
+  shell->commit = checkpoint.commit;
   shell->folder = checkpoint.folder;
   shell->files = checkpoint.files;
   shell->metadata = checkpoint.metadata;
@@ -175,7 +114,7 @@ Result<Groups> collect(const Checkpoint& checkpoint) {
   for (const TensorInfo& tensor : checkpoint.tensors) {
     const auto name = parse_expert(tensor.name);
     if (!name) continue;
-    const Leaf* leaf = find_leaf(name->leaf);
+    const ExpertLeaf* leaf = find_expert_leaf(name->leaf);
     if (!leaf) {
       return refuse_tensor(
           checkpoint, tensor.name,
@@ -208,30 +147,32 @@ Status check_expert(const Checkpoint& checkpoint, std::string_view prefix, const
                     size_t number) {
   const auto& expert = group.experts[number];
   const auto& first = group.experts[0];
-  for (const Part part : {kGate, kUp, kDown}) {
-    if (!expert[part] && part == kGate && !first[kGate]) continue;
+  for (const ExpertPart part : {kGatePart, kUpPart, kDownPart}) {
+    if (!expert[part] && part == kGatePart && !first[kGatePart]) continue;
     if (!expert[part]) {
       return refuse_tensor(
           checkpoint,
-          fmt::format("{}{}{}.{}", prefix, kExperts, number, leaf_name(part, group.numbered)),
+          fmt::format("{}{}{}.{}", prefix, kExpertsSegment, number,
+                      expert_leaf_name(part, group.numbered)),
           "is missing, and the layer's experts cannot be fused without it; the checkpoint is "
           "incomplete, fetch it again.");
     }
     const TensorInfo& tensor = *expert[part];
-    if (!first[part] || tensor.dtype != first[kUp]->dtype || tensor.shape != first[part]->shape) {
+    if (!first[part] || tensor.dtype != first[kUpPart]->dtype ||
+        tensor.shape != first[part]->shape) {
       return refuse_tensor(checkpoint, tensor.name,
                            "differs from its layer's first expert in dtype, shape or kind, so that "
                            "they cannot be fused; keep the experts separate.");
     }
   }
-  const Shape& up = expert[kUp]->shape;
-  const Shape& down = expert[kDown]->shape;
+  const Shape& up = expert[kUpPart]->shape;
+  const Shape& down = expert[kDownPart]->shape;
   const bool fits = up.size() == 2 && down == Shape{up[1], up[0]} &&
-                    (!expert[kGate] || expert[kGate]->shape == up) &&
-                    info(expert[kUp]->dtype).bits % 8 == 0;
+                    (!expert[kGatePart] || expert[kGatePart]->shape == up) &&
+                    info(expert[kUpPart]->dtype).bits % 8 == 0;
   if (fits) return {};
   return refuse_tensor(
-      checkpoint, expert[kUp]->name,
+      checkpoint, expert[kUpPart]->name,
       fmt::format(
           "is {} and its down projection {}, not a pair of [I, H] and [H, I]; these experts "
           "cannot be fused, keep them separate.",
@@ -249,7 +190,7 @@ Status check_groups(const Checkpoint& checkpoint, const Groups& groups) {
         experts_expected(checkpoint, prefix, config).value_or(group.experts.size());
     if (expected > group.experts.size()) {
       return refuse_tensor(
-          checkpoint, fmt::format("{}{}{}", prefix, kExperts, group.experts.size()),
+          checkpoint, fmt::format("{}{}{}", prefix, kExpertsSegment, group.experts.size()),
           fmt::format("is missing: the layer has {} experts, not the {} of its router; the "
                       "checkpoint is incomplete, fetch it again.",
                       group.experts.size(), expected));
@@ -258,23 +199,14 @@ Status check_groups(const Checkpoint& checkpoint, const Groups& groups) {
   return {};
 }
 
-// P, or what it is called where experts are fused.
-std::string fused_prefix(std::string_view prefix, bool numbered) {
-  std::string out(prefix);
-  if (numbered && prefix.ends_with(kSparse)) {
-    out.replace(out.size() - kSparse.size(), kSparse.size(), kMlp);
-  }
-  return out;
-}
-
 TensorInfo join(const Checkpoint& checkpoint, const Group& group, std::string name, bool down) {
-  const TensorInfo& model = *group.experts[0][down ? kDown : kUp];
+  const TensorInfo& model = *group.experts[0][down ? kDownPart : kUpPart];
   auto joined = std::make_shared<Joined>(model.dtype);
   for (const auto& expert : group.experts) {
-    if (!down && expert[kGate]) joined->append(checkpoint, *expert[kGate]);
-    joined->append(checkpoint, *expert[down ? kDown : kUp]);
+    if (!down && expert[kGatePart]) joined->append(checkpoint, *expert[kGatePart]);
+    joined->append(checkpoint, *expert[down ? kDownPart : kUpPart]);
   }
-  const uint64_t stacked = !down && group.experts[0][kGate] ? 2 : 1;
+  const uint64_t stacked = !down && group.experts[0][kGatePart] ? 2 : 1;
   TensorInfo out{.name = std::move(name),
                  .dtype = model.dtype,
                  .shape = {group.experts.size(), stacked * model.shape[0], model.shape[1]},
@@ -292,13 +224,13 @@ TensorInfo join(const Checkpoint& checkpoint, const Group& group, std::string na
 // A tensor beside the experts, under the name it has where they are fused.
 TensorInfo renamed_beside(const TensorInfo& tensor, const Groups& groups) {
   TensorInfo out = tensor;
-  const std::string sparse = std::string(kSparse) + ".";
+  const std::string sparse = std::string(kSparseBlock) + ".";
   const size_t at = tensor.name.find(sparse);
   if (at == std::string::npos) return out;
-  const auto group = groups.find(std::string_view(tensor.name).substr(0, at + kSparse.size()));
+  const auto group = groups.find(std::string_view(tensor.name).substr(0, at + kSparseBlock.size()));
   if (group == groups.end()) return out;
-  out.name =
-      fused_prefix(group->first, group->second.numbered) + tensor.name.substr(at + kSparse.size());
+  out.name = fused_prefix(group->first, group->second.numbered) +
+             tensor.name.substr(at + kSparseBlock.size());
   return out;
 }
 
@@ -315,53 +247,21 @@ Result<std::shared_ptr<const Checkpoint>> fuse(
       continue;
     }
     Group& group = groups.find(name->prefix)->second;
-    const bool down = find_leaf(name->leaf)->part == kDown;
+    const bool down = find_expert_leaf(name->leaf)->part == kDownPart;
     if (std::exchange(down ? group.wrote_down : group.wrote_rows, true)) continue;
     const std::string_view leaf =
-        down ? "down_proj" : (group.experts[0][kGate] ? "gate_up_proj" : "up_proj");
+        down ? "down_proj" : (group.experts[0][kGatePart] ? "gate_up_proj" : "up_proj");
     std::string fused =
-        fmt::format("{}{}{}", fused_prefix(name->prefix, group.numbered), kExperts, leaf);
+        fmt::format("{}{}{}", fused_prefix(name->prefix, group.numbered), kExpertsSegment, leaf);
     out->tensors.push_back(join(*checkpoint, group, std::move(fused), down));
   }
   HIERON_CHECK(out->index());
   return out;
 }
 
-// "P.experts.gate_up_proj" and the like.
-struct FusedName {
-  std::string_view prefix, leaf;
-};
-
-std::optional<FusedName> parse_fused(std::string_view name) {
-  const size_t at = name.find(kExperts);
-  if (at == std::string_view::npos) return std::nullopt;
-  const std::string_view leaf = name.substr(at + kExperts.size());
-  for (const std::string_view part : {"gate_up_proj", "up_proj", "down_proj"}) {
-    if (leaf.starts_with(part) && (leaf.size() == part.size() || leaf[part.size()] == '_')) {
-      return FusedName{name.substr(0, at), leaf};
-    }
-  }
-  return std::nullopt;
-}
-
-// Is this pair of tensors [E, 2I, H] (or [E, I, H]) and [E, H, I]?
-bool is_standard_pair(const TensorInfo& rows, const TensorInfo& down, bool gated) {
-  if (rows.shape.size() != 3 || down.shape.size() != 3) return false;
-  return rows.shape[0] == down.shape[0] && rows.shape[2] == down.shape[1] &&
-         rows.shape[1] == (gated ? 2 : 1) * down.shape[2];
-}
-
 // Refuses what cannot be taken apart.
 Status check_fused(const Checkpoint& checkpoint, const TensorInfo& tensor, const FusedName& name) {
-  const std::string stem = std::string(name.prefix) + std::string(kExperts);
-  const TensorInfo* gated = checkpoint.find(stem + "gate_up_proj");
-  const TensorInfo* rows = gated ? gated : checkpoint.find(stem + "up_proj");
-  const TensorInfo* down = checkpoint.find(stem + "down_proj");
-  const bool plain =
-      name.leaf == "gate_up_proj" || name.leaf == "up_proj" || name.leaf == "down_proj";
-  if (plain && rows && down && is_standard_pair(*rows, *down, gated != nullptr)) {
-    if (info(tensor.dtype).bits % 8 == 0) return {};
-  }
+  if (can_take_apart(checkpoint, tensor, name)) return {};
   return refuse_tensor(
       checkpoint, tensor.name,
       fmt::format("{} is not one of a pair [E, 2I, H] and [E, H, I] of plain weights (gpt-oss and "
@@ -375,53 +275,23 @@ bool is_mixtral_kin(const Checkpoint& checkpoint) {
   return config && std::ranges::find(kMixtralKin, config->model_type) != kMixtralKin.end();
 }
 
-// P, or what it is called where experts are separate.
-std::string separate_prefix(std::string_view prefix, bool numbered) {
-  std::string out(prefix);
-  if (numbered && prefix.ends_with(kMlp)) {
-    out.replace(out.size() - kMlp.size(), kMlp.size(), kSparse);
-  }
-  return out;
-}
-
-// Rows [row, row + rows) of expert `number` of a fused tensor.
-TensorInfo cut(const TensorInfo& fused, uint64_t number, uint64_t row, uint64_t rows,
-               std::string name) {
-  const uint64_t width = fused.shape[2];
-  const uint64_t first = (number * fused.shape[1] + row) * width;
-  TensorInfo out{.name = std::move(name),
-                 .dtype = fused.dtype,
-                 .shape = {rows, width},
-                 .elements = rows * width,
-                 .stored = fused.stored,
-                 .computed = nullptr};
-  out.stored.offset += first * static_cast<uint64_t>(info(fused.dtype).bits) / 8;
-  if (fused.computed) out.computed = std::make_shared<const Range>(fused.computed, first);
-  return out;
-}
-
-void take_apart(const TensorInfo& fused, const FusedName& name, bool numbered,
-                std::vector<TensorInfo>& out) {
-  const std::string stem = separate_prefix(name.prefix, numbered) + std::string(kExperts);
-  const bool gated = name.leaf == "gate_up_proj";
-  const std::vector<Part> parts = gated                    ? std::vector{kGate, kUp}
-                                  : name.leaf == "up_proj" ? std::vector{kUp}
-                                                           : std::vector{kDown};
-  const uint64_t rows = fused.shape[1] / parts.size();
-  for (uint64_t e = 0; e < fused.shape[0]; ++e) {
-    for (size_t p = 0; p < parts.size(); ++p) {
-      out.push_back(cut(fused, e, p * rows, rows,
-                        fmt::format("{}{}.{}", stem, e, leaf_name(parts[p], numbered))));
-    }
+void append_parts(const TensorInfo& fused, const FusedName& name, bool numbered,
+                  std::vector<TensorInfo>& out) {
+  const std::string stem = separate_prefix(name.prefix, numbered) + std::string(kExpertsSegment);
+  for (const ExpertStretch& stretch : take_apart(fused, name)) {
+    out.push_back(part_of(
+        fused, stretch.first,
+        fmt::format("{}{}.{}", stem, stretch.expert, expert_leaf_name(stretch.part, numbered)),
+        stretch.shape));
   }
 }
 
 // A tensor beside the experts, under the name it has where they are separate.
 TensorInfo renamed_beside(const Checkpoint& checkpoint, const TensorInfo& tensor, bool numbered) {
   TensorInfo out = tensor;
-  const size_t at = numbered ? tensor.name.find(std::string(kMlp) + ".") : std::string::npos;
+  const size_t at = numbered ? tensor.name.find(std::string(kMlpBlock) + ".") : std::string::npos;
   if (at == std::string::npos) return out;
-  const std::string prefix = tensor.name.substr(0, at + kMlp.size());
+  const std::string prefix = tensor.name.substr(0, at + kMlpBlock.size());
   if (!checkpoint.find(prefix + ".experts.gate_up_proj")) return out;
   out.name = separate_prefix(prefix, true) + tensor.name.substr(prefix.size());
   return out;
@@ -441,7 +311,7 @@ Result<std::shared_ptr<const Checkpoint>> separate(
       continue;
     }
     HIERON_CHECK(check_fused(*checkpoint, tensor, *name));
-    take_apart(tensor, *name, numbered, out->tensors);
+    append_parts(tensor, *name, numbered, out->tensors);
   }
   HIERON_CHECK(out->index());
   return out;
@@ -452,7 +322,7 @@ Result<std::shared_ptr<const Checkpoint>> separate(
 std::optional<ExpertLayout> expert_layout(const Checkpoint& checkpoint) {
   std::optional<ExpertLayout> found;
   for (const TensorInfo& tensor : checkpoint.tensors) {
-    if (const auto name = parse_expert(tensor.name); name && find_leaf(name->leaf)) {
+    if (const auto name = parse_expert(tensor.name); name && find_expert_leaf(name->leaf)) {
       return ExpertLayout::kSeparate;
     }
     const auto fused = parse_fused(tensor.name);

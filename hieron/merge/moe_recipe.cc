@@ -5,11 +5,11 @@
 #include <array>
 
 #include "hieron/core/text.h"
+#include "hieron/format/yaml.h"
 #include "hieron/io/file.h"
 #include "hieron/merge/generation.h"
 #include "hieron/merge/recipe.h"
 #include "hieron/merge/recipe_reader.h"
-#include "hieron/merge/yaml.h"
 
 namespace hieron {
 namespace {

@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "hieron/format/yaml.h"
 #include "hieron/io/file.h"
 #include "hieron/merge/generation.h"
 #include "hieron/merge/plan_documents.h"
@@ -12,7 +13,6 @@
 #include "hieron/merge/recipe.h"
 #include "hieron/merge/recipe_documents.h"
 #include "hieron/merge/recipe_models.h"
-#include "hieron/merge/yaml.h"
 
 namespace hieron {
 namespace {

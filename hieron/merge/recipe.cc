@@ -13,13 +13,13 @@
 #include <utility>
 
 #include "hieron/core/text.h"
+#include "hieron/format/yaml.h"
 #include "hieron/io/file.h"
 #include "hieron/merge/generation.h"
 #include "hieron/merge/method.h"
 #include "hieron/merge/recipe_documents.h"
 #include "hieron/merge/recipe_reader.h"
 #include "hieron/merge/recipe_tokenizer.h"
-#include "hieron/merge/yaml.h"
 
 namespace hieron {
 namespace {

@@ -7,6 +7,7 @@
 #include "hieron/core/text.h"
 #include "hieron/hub/hub.h"
 #include "hieron/merge/adapter.h"
+#include "hieron/walk/fingerprint.h"
 
 namespace hieron {
 
@@ -75,6 +76,7 @@ Result<std::shared_ptr<const Checkpoint>> RecipeModels::open_files(const ModelRe
                   path);
   }
   HIERON_TRY(std::shared_ptr<const Checkpoint> base, open_checkpoint(path, source_));
+  HIERON_CHECK(require_model(*base));
   if (ref.adapter.empty() || path == locate({ref.text})) return base;
   HIERON_TRY(const std::string adapter, adapter_folder(ref));
   return with_adapter(base, adapter, adapters_);

@@ -10,8 +10,8 @@
 
 #include "hieron/core/dtype.h"
 #include "hieron/core/error.h"
+#include "hieron/format/yaml.h"
 #include "hieron/merge/recipe.h"
-#include "hieron/merge/yaml.h"
 
 namespace hieron {
 

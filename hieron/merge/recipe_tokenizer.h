@@ -3,9 +3,9 @@
 
 #include <optional>
 
+#include "hieron/format/yaml.h"
 #include "hieron/merge/recipe.h"
 #include "hieron/merge/recipe_reader.h"
-#include "hieron/merge/yaml.h"
 
 namespace hieron {
 

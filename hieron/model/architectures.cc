@@ -421,7 +421,9 @@ constexpr RoleRules kKimi[] = {kDecoder, kAttention,    kLatentAttention, kGated
 constexpr RoleRules kDeepSeek4[] = {kDeepSeekNative,  kDeepSeekV4, kDecoder,    kAttention,
                                     kLatentAttention, kGatedMlp,   kRouterGate, kExperts,
                                     kSharedExpert,    kNextTokens};
-constexpr RoleRules kMixtral[] = {kDecoder, kAttention, kSparseBlock, kGatedMlp};
+// transformers 5 calls the sparse block `mlp`, as all others do.
+constexpr RoleRules kMixtral[] = {kDecoder,  kAttention,  kSparseBlock,
+                                  kGatedMlp, kRouterGate, kExperts};
 constexpr RoleRules kGraniteHybrid[] = {kDecoder, kAttention, kSparseBlock, kStateSpace};
 constexpr RoleRules kGptOss[] = {kDecoder, kAttention, kRouterGate, kExperts};
 constexpr RoleRules kGemmas[] = {kDecoder, kAttention, kGatedMlp, kGemma, kVision};

@@ -303,6 +303,7 @@ std::string repeat_command(const AuditResult& result) {
   if (result.base) line += " --base " + shell_word(result.base->ref);
   for (const ModelIdentity& control : result.controls)
     line += " --control " + shell_word(control.ref);
+  if (result.also) line += " --also " + shell_word(result.also->model.ref);
   if (result.sampling.mode == "full") line += " --sample full";
   if (!result.sampling.seed.empty()) line += " --seed " + shell_word(result.sampling.seed);
   return line;

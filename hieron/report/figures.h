@@ -43,6 +43,9 @@ struct Statement {
 // Replay, evidence, direction, what happened after the merge, what stays unexplained, kinship:
 // those there are.
 std::vector<Statement> findings(const AuditResult& result);
+// What a second upload (--also) is beside the first, where they differ, and by what one measures
+// that; empty if there is none.
+std::vector<Statement> second_upload(const AuditResult& result);
 // How much was read and what that means. What was skipped is a list of its own in the result.
 std::vector<Statement> limits(const AuditResult& result);
 

@@ -342,6 +342,7 @@ std::string files(const AuditResult& result) {
   if (result.base) add("base", *result.base);
   for (const ModelIdentity& parent : result.parents) add("parent", parent);
   for (const ModelIdentity& control : result.controls) add("control", control);
+  if (result.also) add("second upload", result.also->model);
   return std::move(table).finish();
 }
 
@@ -368,6 +369,7 @@ std::string audit_html(const AuditResult& result) {
   page += section("Depth against alpha", picture(result));
   page += section("Layers and roles", layer_map(result));
   page += section("Figures and controls", figures(result));
+  page += section("The second upload", statements(second_upload(result)));
   page += section("What was checked", coverage(result));
   page += section("What was not", left_out(result));
   page += section("Tells", tells(result));

@@ -247,6 +247,45 @@ Json pool_json(const PoolReport& pool) {
           {"near_copies", pool.near_copies}};
 }
 
+Json changed_part_json(const ChangedPart& part) {
+  return {{part.scope, place_name({part.scope, part.name, 0})},
+          {"tensors", part.tensors},
+          {"tensors_changed", part.tensors_changed},
+          {"elements", part.elements},
+          {"changed", part.changed},
+          {"median_step_ulp", number(part.median_step)},
+          {"ratio", number(part.ratio)}};
+}
+
+Json also_json(const SecondUpload& also) {
+  const auto same = [](const std::string& text) { return Json(text); };
+  return {{"model", model_json(also.model)},
+          {"kind", also.kind},
+          {"sentence", also.sentence},
+          {"reasons", list(also.reasons, same)},
+          {"verdict", verdict_json(also.verdict)},
+          {"recipe_replay", object_or_null(also.recipe_replay, replay_json)},
+          {"tensors", also.tensors},
+          {"tensors_changed", also.tensors_changed},
+          {"tensors_unpaired", also.tensors_unpaired},
+          {"elements", also.elements},
+          {"changed", also.changed},
+          {"median_step_ulp", number(also.median_step)},
+          {"training",
+           {{"change", number(also.change)},
+            {"ratio", number(also.ratio)},
+            {"outside", number(also.outside)},
+            {"yardsticks", list(also.yardsticks,
+                                [](const Yardstick& one) {
+                                  return Json{{"ref", one.ref},
+                                              {"role", one.role},
+                                              {"distance", number(one.distance)},
+                                              {"ratio", number(one.ratio)}};
+                                })}}},
+          {"nearest", also.nearest.empty() ? Json(nullptr) : Json(also.nearest)},
+          {"where", list(also.where, changed_part_json)}};
+}
+
 }  // namespace
 
 std::string audit_json(const AuditResult& result) {
@@ -292,6 +331,7 @@ std::string audit_json(const AuditResult& result) {
     return Json{{"id", tell.id}, {"sentence", tell.sentence}, {"weight", tell.weight}};
   });
   out.field("pool", object_or_null(result.pool, pool_json));
+  out.field("also", object_or_null(result.also, also_json));
   out.items("warnings", result.warnings, same);
   out.items("thresholds", thresholds(), [](const Threshold& threshold) {
     return Json{{"id", threshold.id}, {"value", threshold.value}, {"reason", threshold.reason}};

@@ -29,7 +29,7 @@ TEST(Json, KeepsTheOrderOfTheSchema) {
               ElementsAre("schema", "tool", "suspect", "base", "parents", "controls", "verdict",
                           "recipe", "replay", "depth", "direction", "edit", "after_merge",
                           "kinship", "tensors", "coverage", "unexplained", "sampling", "skipped",
-                          "tells", "pool", "warnings", "thresholds", "seconds"));
+                          "tells", "pool", "also", "warnings", "thresholds", "seconds"));
 }
 
 TEST(Json, SaysNullWhereNothingIsKnown) {

@@ -161,6 +161,26 @@ AuditResult exact_merge() {
   return r;
 }
 
+SecondUpload second_upload_of(const AuditResult& first) {
+  SecondUpload also;
+  also.model = model("someone/big-model-24@new");
+  also.kind = "trained";
+  also.sentence =
+      "someone/big-model-24@new is someone/big-model-24 with 192 of 288 tensors changed: 0.61 "
+      "times "
+      "what training changed in models/rarepuppers.";
+  also.reasons = {"Bytes show that weights changed, not why."};
+  also.verdict.sentence = "No verdict on someone/big-model-24@new.";
+  also.recipe_replay = first.replay;
+  also.tensors = 288, also.tensors_changed = 192, also.tensors_unpaired = 1;
+  also.elements = 88'080'384, also.changed = 44'000'000, also.median_step = 3;
+  also.change = 0.0102, also.ratio = 0.61;
+  also.yardsticks = {{"models/rarepuppers", "control", 0.0167, 0.61}};
+  also.where = {{"role", "mlp.up", 24, 24, 25'165'824, 25'000'000, 3, 0.8},
+                {"layer", "7", 8, 6, 7'340'032, 5'000'000, 2, std::nullopt}};
+  return also;
+}
+
 AuditResult merge_with_changes() {
   AuditResult r = exact_merge();
   r.suspect.ref = "someone/big-model-24";
@@ -220,6 +240,7 @@ AuditResult merge_with_changes() {
   r.sampling = {"sample", 41'000'000, 1'100'000'000, "00ff",
                 "Zero bad blocks of 1,024 bound the share of bad blocks below 0.29 % (95 %)."};
   r.warnings = {"config.json: unreadable JSON at byte 17; generic tensor roles were used."};
+  r.also = second_upload_of(r);
   return r;
 }
 
@@ -323,6 +344,12 @@ AuditResult hostile() {
   r.sampling.seed = script;
   r.sampling.bound = quote + codes;
   r.tells = {{script, quote + codes, broken}};
+  r.also = second_upload_of(r);
+  r.also->model.ref = script;
+  r.also->sentence = script + quote + codes + bidi + broken;
+  r.also->reasons = {broken, codes};
+  r.also->yardsticks[0].ref = codes;
+  r.also->nearest = bidi;
   r.warnings = {script, quote, codes, bidi, broken};
   return r;
 }

@@ -97,6 +97,7 @@ class Page {
     recipe();
     picture();
     figures();
+    also();
     checked();
     files(written);
     return style_.unicode ? out_ : ascii(out_);
@@ -146,6 +147,7 @@ class Page {
   void panel_row(const std::vector<double>& shares, int row, int rows, Ink ink);
   void figure_table();
   void figures();
+  void also();
   void checked();
   void coverage();
   void skipped();
@@ -395,6 +397,15 @@ void Page::skipped() {
   }
   if (result_.skipped.size() > kShown) {
     entry("", 19, fmt::format("and {} more tensors", result_.skipped.size() - kShown));
+  }
+}
+
+void Page::also() {
+  const auto statements = second_upload(result_);
+  if (statements.empty()) return;
+  heading("The second upload");
+  for (const Statement& statement : statements) {
+    entry(statement.about.empty() ? "" : "  " + statement.about, 19, statement.text);
   }
 }
 

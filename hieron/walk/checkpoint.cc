@@ -13,6 +13,8 @@
 #include "hieron/format/safetensors.h"
 #include "hieron/format/shard_index.h"
 #include "hieron/hub/reference.h"
+#include "hieron/walk/assemble.h"
+#include "hieron/walk/fingerprint.h"
 #include "hieron/walk/opening.h"
 
 namespace hieron {
@@ -278,14 +280,28 @@ bool is_far(const Checkpoint& checkpoint) {
 
 namespace {
 
+// Without an index file all that is there are the files.
+Result<std::shared_ptr<const Checkpoint>> put_together(CheckpointParts parts,
+                                                       const ShardIndex* shards) {
+  auto checkpoint = std::make_shared<Checkpoint>();
+  checkpoint->ref = std::move(parts.ref);
+  checkpoint->commit = std::move(parts.commit);
+  checkpoint->folder = parts.folder;
+  if (shards) {
+    checkpoint->metadata = shards->metadata;
+    checkpoint->tensors.reserve(shards->weight_map.size());
+  }
+  for (CheckpointFile& file : parts.files) HIERON_CHECK(add_file(*checkpoint, std::move(file)));
+  HIERON_CHECK(complete(*checkpoint, shards, (fs::path(parts.folder) / parts.index_file).string()));
+  if (is_fingerprint(*checkpoint)) return read_fingerprint(checkpoint);
+  return checkpoint;
+}
+
 Result<std::shared_ptr<const Checkpoint>> open_here(const std::string& ref) {
   HIERON_TRY(Located located, locate(ref));
-  auto checkpoint = std::make_shared<Checkpoint>();
-  checkpoint->ref = ref;
-  checkpoint->folder = located.folder.string();
   std::optional<ShardIndex> shards;
-  const std::string index = (located.folder / located.weights.index).string();
   if (!located.weights.index.empty()) {
+    const std::string index = (located.folder / located.weights.index).string();
     HIERON_TRY(shards, read_index(index));
     located.weights.files = shards->shards;
     for (const std::string& file : located.weights.files) {
@@ -296,16 +312,14 @@ Result<std::shared_ptr<const Checkpoint>> open_here(const std::string& ref) {
                       index, printable(file)),
           index);
     }
-    checkpoint->metadata = shards->metadata;
-    checkpoint->tensors.reserve(shards->weight_map.size());
   }
+  CheckpointParts parts{ref, {}, located.folder.string(), located.weights.index, {}};
   for (const std::string& name : located.weights.files) {
     HIERON_TRY(std::shared_ptr<const File> file, open_file((located.folder / name).string()));
     const uint64_t bytes = file->size();
-    HIERON_CHECK(add_file(*checkpoint, {name, bytes, std::move(file)}));
+    parts.files.push_back({name, bytes, std::move(file)});
   }
-  HIERON_CHECK(complete(*checkpoint, shards ? &*shards : nullptr, index));
-  return checkpoint;
+  return put_together(std::move(parts), shards ? &*shards : nullptr);
 }
 
 bool exists(const std::string& path) {
@@ -320,6 +334,21 @@ Result<std::shared_ptr<const Checkpoint>> open_checkpoint(const std::string& ref
                                                           const ModelSource& source) {
   const auto on_hub = source.hub && !exists(ref) ? parse_hub_reference(ref) : std::nullopt;
   return on_hub ? open_on_hub(ref, *on_hub, *source.hub, source.access) : open_here(ref);
+}
+
+Result<std::shared_ptr<const Checkpoint>> assemble_checkpoint(CheckpointParts parts) {
+  if (parts.index_file.empty()) return put_together(std::move(parts), nullptr);
+  HIERON_TRY(const ShardIndex shards,
+             read_index((fs::path(parts.folder) / parts.index_file).string()));
+  return put_together(std::move(parts), &shards);
+}
+
+std::string index_file_of(const Checkpoint& checkpoint) {
+  if (checkpoint.folder.empty()) return {};
+  const auto located = exists(checkpoint.ref)
+                           ? locate(checkpoint.ref)
+                           : locate_in_folder(checkpoint.folder, checkpoint.ref);
+  return located ? located->weights.index : std::string();
 }
 
 }  // namespace hieron

@@ -1,4 +1,4 @@
-#include "hieron/merge/yaml.h"
+#include "hieron/format/yaml.h"
 
 #include <fmt/format.h>
 #include <yaml-cpp/eventhandler.h>

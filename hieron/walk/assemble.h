@@ -1,0 +1,26 @@
+// A checkpoint from files that are open already, wherever their bytes come from.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "hieron/core/error.h"
+#include "hieron/walk/checkpoint.h"
+
+namespace hieron {
+
+struct CheckpointParts {
+  std::string ref, commit;
+  std::string folder;      // of the small files
+  std::string index_file;  // that names the shards, in the folder; empty: none
+  std::vector<CheckpointFile> files;
+};
+
+// Headers and the index are read and checked against each other, as open_checkpoint() does.
+Result<std::shared_ptr<const Checkpoint>> assemble_checkpoint(CheckpointParts parts);
+
+// The index that an open checkpoint was opened by; empty: none.
+std::string index_file_of(const Checkpoint& checkpoint);
+
+}  // namespace hieron
