@@ -128,7 +128,9 @@ bool RepoCache::writable(const std::string& commit) const {
     if (failed || ::access(folder.c_str(), W_OK) != 0) return false;
   }
   const fs::path tag = fs::path(cache_) / "CACHEDIR.TAG";
-  if (!fs::exists(tag, failed)) (void)write_whole(tag, kTag);
+  if (!fs::exists(tag, failed)) {
+    [[maybe_unused]] const Status optional = write_whole(tag, kTag);
+  }
   return true;
 }
 
