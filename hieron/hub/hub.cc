@@ -178,7 +178,7 @@ Status Hub::list_files(HubModel& model) const {
     }
     url = next.empty() ? "" : resolve_location(url, next);
   }
-  std::ranges::stable_sort(model.files, {}, &HubFile::path);
+  std::ranges::sort(model.files, {}, &HubFile::path);
   const auto again = std::ranges::unique(model.files, {}, &HubFile::path);
   model.files.erase(again.begin(), again.end());
   return {};
