@@ -95,11 +95,15 @@ class Evidence(unittest.TestCase):
         cls.suspect = merge(cls.shared, [(NEWS, 0.6), (BASE, 0.4)])
         cls.asked = [cls.suspect, "--parent", NEWS, "--base", BASE,
                      *(word for c in CONTROLS for word in ("--control", c))]
+        cls.few = cls.asked[:-4]  # with one control: sooner done
         cls.pack = cls.shared / "pack"
+        cls.small = cls.shared / "small"
         cls.tar = cls.shared / "pack.tar"
         for place in (cls.pack, cls.tar):
             done = hieron("audit", *cls.asked, "--seed", "5", "--evidence", place, "--json", cls.shared / "full.json")
             assert done.returncode == 0, done.stderr
+        done = hieron("audit", *cls.few, "--seed", "5", "--evidence", cls.small)
+        assert done.returncode == 0, done.stderr
 
     def setUp(self):
         self.folder = Path(tempfile.mkdtemp(prefix="hieron-evidence-"))
@@ -107,7 +111,7 @@ class Evidence(unittest.TestCase):
 
     def copy(self):
         shutil.rmtree(self.folder / "copy", ignore_errors=True)
-        return Path(shutil.copytree(self.pack, self.folder / "copy"))
+        return Path(shutil.copytree(self.small, self.folder / "copy"))
 
     def verify(self, pack, *more, status):
         answer = self.folder / "answer.json"
@@ -228,14 +232,14 @@ class Evidence(unittest.TestCase):
 
     def test_a_changed_byte_of_any_file_is_found_and_named(self):
         for name in FILES:
-            size = (self.pack / name).stat().st_size
+            size = (self.small / name).stat().st_size
             for at in (0, size // 2, size - 1):
                 found = self.changed(self.copy(), name, at)
                 self.assertTrue(any(name in sentence for sentence in found["changed"]), (name, at, found["changed"]))
                 self.assertIsNone(found["verdict"])
 
     def test_a_changed_byte_of_a_block_is_named_by_model_file_and_tensor(self):
-        index = json.loads((self.pack / "evidence.json").read_text())
+        index = json.loads((self.small / "evidence.json").read_text())
         header, weights, text = None, None, None
         for what, entry, at in contents(index):
             if what[0] == "hacker_news-bf16" and entry.get("offset") == 0:
@@ -295,7 +299,7 @@ class Evidence(unittest.TestCase):
         self.assertIn("/tensors/3/alpha", self.forged(self.edit("report.json", change))["differences"][0])
 
     def test_other_options_are_found(self):
-        changes = {"seed": "0" * 64, "sample_bytes": 4096, "parents": [3], "controls": [3], "base": None}
+        changes = {"seed": "0" * 64, "sample_bytes": 4096, "parents": [3], "controls": [], "base": None}
         for key, value in changes.items():
             found = self.forged(self.edit("evidence.json", lambda index: index["audit"].update({key: value})))
             self.assertTrue(found["differences"], key)
@@ -403,18 +407,18 @@ class Evidence(unittest.TestCase):
 
     def test_nothing_but_a_pack_is_replaced_and_that_on_demand(self):
         place = self.copy()
-        self.assertIn("--overwrite", self.audit(*self.asked, "--evidence", place, status=3))
-        self.audit(*self.asked, "--evidence", place, "--seed", "6", "--overwrite")
+        self.assertIn("--overwrite", self.audit(*self.few, "--evidence", place, status=3))
+        self.audit(*self.few, "--evidence", place, "--seed", "6", "--overwrite")
         self.assertNotEqual((place / "evidence.json").read_bytes(), (self.pack / "evidence.json").read_bytes())
         self.verify(place, status=0)
         (self.folder / "other").mkdir()
         (self.folder / "other" / "letter.txt").write_text("dear friend")
         (self.folder / "x.tar").write_text("not an archive")
         for other in ("other", "x.tar"):
-            self.audit(*self.asked, "--evidence", self.folder / other, "--overwrite", status=3)
+            self.audit(*self.few, "--evidence", self.folder / other, "--overwrite", status=3)
         self.assertEqual(sorted(p.name for p in self.folder.iterdir()), ["answer.json", "copy", "other", "x.tar"])
         (self.folder / "empty").mkdir()
-        self.audit(*self.asked, "--evidence", self.folder / "empty")
+        self.audit(*self.few, "--evidence", self.folder / "empty")
         self.verify(self.folder / "empty", status=0)
 
     def test_models_of_the_same_name_are_told_apart(self):
@@ -427,22 +431,22 @@ class Evidence(unittest.TestCase):
         self.verify(self.folder / "p", status=0)
 
     def test_a_merge_that_was_never_written_has_no_bytes_to_keep(self):
-        error = self.audit(self.shared / "suspect.yml", *self.asked[1:], "--evidence", self.folder / "p", status=3)
+        error = self.audit(self.shared / "suspect.yml", *self.few[1:], "--evidence", self.folder / "p", status=3)
         self.assertIn("hieron merge", error)
         self.assertFalse(list(self.folder.iterdir()))
 
     def test_everything_on_demand_and_within_a_limit(self):
-        self.audit(*self.asked, "--sample", "full", "--evidence", self.folder / "p")
+        self.audit(*self.few, "--sample", "full", "--evidence", self.folder / "p")
         self.assertEqual(json.loads((self.folder / "p/report.json").read_text())["sampling"]["mode"], "full")
         self.verify(self.folder / "p", "--threads", "3", status=0)
-        self.assertIn("--max-evidence", self.audit(*self.asked, "--sample", "full", "--evidence", self.folder / "q",
+        self.assertIn("--max-evidence", self.audit(*self.few, "--sample", "full", "--evidence", self.folder / "q",
                                                    "--max-evidence", "1MB", status=3))
-        self.assertIn("--max-evidence", self.audit(*self.asked, "--evidence", self.folder / "q", "--max-evidence", "1MB",
+        self.assertIn("--max-evidence", self.audit(*self.few, "--evidence", self.folder / "q", "--max-evidence", "1MB",
                                                    status=3))
         self.assertEqual([p.name for p in self.folder.iterdir() if p.name != "answer.json"], ["p"])
 
     def test_hashes_of_whole_files_are_noted(self):
-        self.audit(*self.asked, "--hash", "--evidence", self.folder / "p")
+        self.audit(*self.few, "--hash", "--evidence", self.folder / "p")
         report = json.loads((self.folder / "p/report.json").read_text())
         self.assertEqual(report["base"]["files"][0]["sha256"], sha256((BASE / "model.safetensors").read_bytes()))
         self.assertLess(sum(p.stat().st_size for p in (self.folder / "p").iterdir()), 2_000_000)

@@ -68,7 +68,7 @@ Result<std::shared_ptr<const Checkpoint>> open_model(const PackedModel& model,
 }  // namespace
 
 Result<std::unique_ptr<OpenPack>> OpenPack::open(const Pack& pack,
-                                                 std::shared_ptr<const File> blocks) {
+                                                 const std::shared_ptr<const File>& blocks) {
   std::unique_ptr<OpenPack> opened(new OpenPack(pack));
   HIERON_TRY(opened->folder_, make_folder());
   for (size_t i = 0; i < pack.models.size(); ++i) {

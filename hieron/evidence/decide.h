@@ -19,7 +19,7 @@ inline constexpr uint64_t kEvidenceReads = 32u << 10;
 class OpenPack {
  public:
   static Result<std::unique_ptr<OpenPack>> open(const Pack& pack,
-                                                std::shared_ptr<const File> blocks);
+                                                const std::shared_ptr<const File>& blocks);
   ~OpenPack();
   OpenPack(const OpenPack&) = delete;
   OpenPack& operator=(const OpenPack&) = delete;

@@ -412,8 +412,8 @@ Status Recorder::write_blocks(Pack& pack) {
 
 // From what a reader of the pack will have, and nothing else.
 Result<AuditResult> Recorder::decide(const Pack& pack, const WalkOptions& walk) const {
-  HIERON_TRY(std::shared_ptr<const File> blocks, open_file(part(kBlocksName)));
-  HIERON_TRY(const std::unique_ptr<OpenPack> opened, OpenPack::open(pack, std::move(blocks)));
+  HIERON_TRY(const std::shared_ptr<const File> blocks, open_file(part(kBlocksName)));
+  HIERON_TRY(const std::unique_ptr<OpenPack> opened, OpenPack::open(pack, blocks));
   return opened->decide(walk);
 }
 

@@ -162,11 +162,13 @@ void compare(const Json& said, const Json& found, const std::string& where,
   if (said.is_object() && found.is_object()) {
     for (const auto& [key, value] : said.items()) {
       const auto other = found.find(key);
-      if (other == found.end()) add_difference(differences, where + "/" + key, value, Json());
-      if (other != found.end()) compare(value, *other, where + "/" + key, differences);
+      const std::string here = fmt::format("{}/{}", where, key);
+      if (other == found.end()) add_difference(differences, here, value, Json());
+      if (other != found.end()) compare(value, *other, here, differences);
     }
     for (const auto& [key, value] : found.items()) {
-      if (!said.contains(key)) add_difference(differences, where + "/" + key, Json(), value);
+      if (said.contains(key)) continue;
+      add_difference(differences, fmt::format("{}/{}", where, key), Json(), value);
     }
     return;
   }
