@@ -1,8 +1,8 @@
 // Lining up the tensors that belong together, and keeping account of those that do not.
 //
-// The first checkpoint leads: one row for each of its tensors, in its file order. Another model
-// takes part in a row if it has a tensor of that name (or of that name after a stated prefix
-// change) and shape; its dtype may differ.
+// The first checkpoint leads: a row for each of its tensors (for each part of a fused one, where
+// another model needs that), in file order. Another model takes part in a row if it has a tensor
+// of that name (else of that canonical name: canonical.h) and shape; its dtype may differ.
 #pragma once
 
 #include <cstdint>

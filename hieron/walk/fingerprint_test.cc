@@ -314,6 +314,29 @@ TEST(FingerprintFile, RefusesAListThatDoesNotFit) {
   EXPECT_TRUE(refused([](auto& list) { list = 7; }));
 }
 
+// Any byte of the header may be wrong: the file is refused, or what it says can be read.
+TEST(FingerprintFile, ADamagedHeaderIsRefusedOrReadWithinItsBounds) {
+  const ScratchFolder folder;
+  const std::string file = file_of(model(folder, "model"), 1);
+  uint64_t length = 0;
+  std::memcpy(&length, file.data(), 8);
+  const Prf prf(Seed{}, "damage");
+  for (uint64_t i = 0; i < 400; ++i) {
+    std::string damaged = file;
+    const char with[] = "0123456789[]{}\",:-e";
+    damaged[8 + prf.below(2 * i, length)] = with[prf.below(2 * i + 1, sizeof(with) - 1)];
+    const auto read = opened(folder, damaged);
+    if (!read || !is_fingerprint(**read)) continue;
+    for (const TensorInfo& tensor : (*read)->tensors) {
+      for (const hieron::Run& run : runs_of(tensor)) {
+        std::vector<std::byte> bytes(run.count * static_cast<uint64_t>(info(tensor.dtype).bits) /
+                                     8);
+        EXPECT_TRUE(read_elements(**read, tensor, run.first, bytes)) << damaged.substr(8, 200);
+      }
+    }
+  }
+}
+
 TEST(FingerprintFile, SelectionReadsWhatAllModelsOfARowKnow) {
   const ScratchFolder folder;
   const auto whole = model(folder, "model");
