@@ -30,6 +30,7 @@ build_works() {
   g++ -std=c++23 -fsyntax-only -x c++ - 2>/dev/null <<'CODE'
 #include <CLI/CLI.hpp>
 #include <boost/math/distributions/beta.hpp>
+#include <curl/curl.h>
 #include <expected>
 #include <fmt/format.h>
 #include <gmock/gmock.h>

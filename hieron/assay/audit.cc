@@ -35,6 +35,7 @@
 #include "hieron/model/config.h"
 #include "hieron/recover/gather.h"
 #include "hieron/recover/sample.h"
+#include "hieron/walk/strata.h"
 
 namespace hieron {
 namespace {
@@ -51,6 +52,10 @@ struct Cast {
     return all;
   }
 };
+
+// A sample: stretches that one request fetches; and tensors of up to so many times a tensor's share
+// of it, where nothing less than the whole says anything.
+constexpr uint64_t kSampleRun = 16u << 10, kWholePerSample = 16;
 
 constexpr uint64_t kGuardElements = 1 << 18;  // controls and self-checks: D16 to about .001
 
@@ -193,13 +198,53 @@ class Auditor {
     }
     roles_ = RoleTable::of(config ? config->architecture : "");
     set_aside_codes();
-    const Selection selection = fit_selection(options_.seed, alignment_, options_.sample_bytes);
-    HIERON_TRY(sample_, draw_sample(alignment_, roles_, options_.seed, selection, options_.walk));
+    choose_selection();
+    HIERON_CHECK(announce_selection());
+    const Selection fit = fit_selection(options_.seed, alignment_, selection_);
+    HIERON_TRY(sample_, draw_sample(alignment_, roles_, options_.seed, fit, options_.walk));
     for (const SampleRow& row : sample_.rows) {
       for (size_t m = 0; m < row.values.size(); ++m) {
         if (!row.values[m].empty()) note_read(row.row, m, row.count);
       }
     }
+    return {};
+  }
+
+  void choose_selection() {
+    const uint64_t bytes = options_.sample_bytes;
+    if (bytes == 0) return;
+    selection_ = Selection::sample(options_.seed,
+                                   {.bytes_per_tensor = bytes,
+                                    .run_bytes = std::min(bytes, kSampleRun),
+                                    .tensors = draw_tensors(alignment_.rows, roles_, options_.seed),
+                                    .whole_bytes = kWholePerSample * bytes});
+  }
+
+  // All that the fit and the proof will read, in one go: of the controls the fit's part.
+  Status announce_selection() {
+    if (selection_.whole()) return {};
+    const Selection fit = fit_selection(options_.seed, alignment_, selection_);
+    std::vector<Wanted> wanted;
+    for (const Row& row : alignment_.rows) {
+      const std::vector<Run> all = selection_.runs(row), first = fit.runs(row);
+      for (size_t m = 0; m < row.views.size(); ++m) {
+        if (!row.views[m]) continue;
+        const bool control = std::ranges::find(cast_.controls, m) != cast_.controls.end();
+        for (const Run& run : control ? first : all) {
+          wanted.push_back({alignment_.models[m], row.views[m]->tensor,
+                            row.views[m]->first + run.first, run.count});
+        }
+      }
+    }
+    if (const uint64_t bytes = far_bytes(wanted); bytes > options_.max_download) {
+      return system_error(
+          fmt::format("The sample takes {} MB over the network, and {} MB are allowed; give "
+                      "--max-download {}MB, or a smaller --sample.",
+                      bytes / 1'000'000 + 1, options_.max_download / 1'000'000,
+                      bytes / 1'000'000 + 1),
+          input_.suspect->ref);
+    }
+    will_read(wanted);
     return {};
   }
 
@@ -385,10 +430,15 @@ class Auditor {
       origin[sample_.rows[r].row] = best;
       used.insert(*best);
     }
-    if (used.size() < 2 || sample_.rows.size() < alignment_.rows.size()) return false;
+    const bool all_sampled = std::ranges::count_if(alignment_.rows, [&](const Row& row) {
+                               return !selection_.runs(row).empty();
+                             }) == static_cast<std::ptrdiff_t>(sample_.rows.size());
+    if (used.size() < 2 || !all_sampled) return false;
+    place_unread(origin);
     std::vector<std::optional<RowClaim>> claims(alignment_.rows.size());
     uint64_t aligned = 0;
     for (size_t i = 0; i < claims.size(); ++i) {
+      if (!origin[i]) continue;
       const Row& row = alignment_.rows[i];
       if (row.views[0]->tensor->dtype != row.views[*origin[i]]->tensor->dtype) return false;
       claims[i] = RowClaim{.operands = {*origin[i]}, .combination = {{1.0}, false}, .raw = true};
@@ -427,6 +477,25 @@ class Auditor {
     return true;
   }
 
+  // Tensors outside of a sample are said to come from where the others of their layer do.
+  void place_unread(std::vector<std::optional<size_t>>& origin) const {
+    std::map<std::pair<std::string_view, std::optional<int>>, size_t> of_layer;
+    const auto layer_of = [&](size_t i) {
+      const Row& row = alignment_.rows[i];
+      const TensorRole role = roles_.classify(row.name, row.shape);
+      return std::pair(role.tower, role.layer);
+    };
+    for (size_t i = 0; i < origin.size(); ++i) {
+      if (origin[i]) of_layer.emplace(layer_of(i), *origin[i]);
+    }
+    for (size_t i = 0; i < origin.size(); ++i) {
+      const auto found = origin[i] ? of_layer.end() : of_layer.find(layer_of(i));
+      if (found != of_layer.end() && alignment_.rows[i].views[found->second]) {
+        origin[i] = found->second;
+      }
+    }
+  }
+
   // Whole layers that change their origin again and again. Training with frozen tensors leaves one
   // border, or splits layers by role; it does not alternate.
   bool interleaved(const std::vector<std::optional<size_t>>& origin) const {
@@ -435,7 +504,7 @@ class Auditor {
     for (size_t i = 0; i < origin.size(); ++i) {
       const Row& row = alignment_.rows[i];
       const TensorRole role = roles_.classify(row.name, row.shape);
-      if (role.layer && role.tower.empty()) by_layer[*role.layer].insert(*origin[i]);
+      if (origin[i] && role.layer && role.tower.empty()) by_layer[*role.layer].insert(*origin[i]);
     }
     int changes = 0;
     std::optional<size_t> last;
@@ -604,7 +673,7 @@ class Auditor {
   }
 
   Status run_proof(const std::vector<std::optional<RowClaim>>& claims) {
-    HIERON_TRY(proof_, prove(alignment_, claims, selection(), options_.walk));
+    HIERON_TRY(proof_, prove(alignment_, claims, selection_, options_.walk));
     Replay replay;
     uint64_t informative = 0, informative_equal = 0;
     for (size_t i = 0; i < claims.size(); ++i) {
@@ -654,15 +723,14 @@ class Auditor {
     models.insert(models.end(), input_.parents.begin(), input_.parents.end());
     if (input_.base) models.push_back(input_.base);
     models.insert(models.end(), input_.controls.begin(), input_.controls.end());
-    return {alignment_, std::move(models), roles_,        cast_.references(),
-            cast_.base, options_.walk,     options_.seeds};
+    return {alignment_, std::move(models), roles_,         cast_.references(),
+            cast_.base, options_.walk,     options_.seeds, selection_};
   }
 
   // --- whole layers in another order ---
 
   Result<bool> try_stack() {
-    HIERON_TRY(const std::optional<StackedFinding> finding,
-               find_stacked(candidates(), selection()));
+    HIERON_TRY(const std::optional<StackedFinding> finding, find_stacked(candidates(), selection_));
     if (!finding) return false;
     const Replay& whole = finding->whole.total;
     const double share = static_cast<double>(whole.elements) / read_parameters();
@@ -704,13 +772,13 @@ class Auditor {
     if (!evidence) return false;  // nothing to work on: no finding either
     explained_by_masks_ = masked_share(*evidence);
     HIERON_TRY(const std::optional<BlindFinding> finding,
-               find_blind(given, sample_, *evidence, cast_.controls, selection(), experts_));
+               find_blind(given, sample_, *evidence, cast_.controls, selection_, experts_));
     if (finding && finding->holds) return take_recipe(*finding);
     const double explained = finding ? finding->best.score.share() : 0;
     if (evidence->fit_class != FitClass::kOneRounding) {
       HIERON_TRY(
           const std::optional<BlindFinding> nested,
-          find_nested(given, sample_, *evidence, explained, cast_.controls, selection(), experts_));
+          find_nested(given, sample_, *evidence, explained, cast_.controls, selection_, experts_));
       if (nested && nested->holds && take_recipe(*nested)) return true;
     }
     const bool replayable = finding.has_value();
@@ -728,6 +796,7 @@ class Auditor {
     const Replay& whole = finding.whole.total;
     const double aligned = static_cast<double>(whole.elements) / read_parameters();
     const BlindDecision decision = decide_blind(finding, aligned);
+    if (whole_tensors_wanted(finding, decision, aligned)) return true;
     merge_reasons_.insert(merge_reasons_.end(), decision.reasons.begin(), decision.reasons.end());
     const bool changed = decision.kind == VerdictKind::kMergeWithChanges;
     if (changed && no_direction_) return false;
@@ -742,6 +811,25 @@ class Auditor {
       result_.edit = Edit{verdict.of.front(), "other", std::nullopt, {}, std::nullopt};
     }
     write_recipe_sentence(input_.suspect->ref, finding, verdict);
+    return true;
+  }
+
+  // A recipe that ranks or measures whole tensors, of which a sample holds the small ones only.
+  bool whole_tensors_wanted(const BlindFinding& finding, const BlindDecision& decision,
+                            double aligned) {
+    const Replay& total = finding.whole.total;
+    if (selection_.whole() || !decision.kind || !finding.holds) return false;
+    if (total.equal < total.elements || aligned >= threshold::kAligned.value) return false;
+    take_replay(finding.recipe, finding.whole);
+    Verdict& verdict = result_.verdict;
+    verdict = {};
+    verdict.kind = VerdictKind::kUndetermined;
+    verdict.sentence = fmt::format(
+        "No verdict on {} yet: {} reproduces every element of the {} tensors that were read whole, "
+        "and proving the others takes whole tensors, of which a sample was read (give --sample "
+        "full).",
+        input_.suspect->ref, recipe_in_words(finding.recipe), total.tensors);
+    verdict.reasons = decision.reasons;
     return true;
   }
 
@@ -829,18 +917,12 @@ class Auditor {
     result_.after_merge = after_merge(alignment_, roles_, proof_.rows);
   }
 
-  Selection selection() const {
-    return options_.sample_bytes == 0
-               ? Selection::everything()
-               : Selection::sample(options_.seed, {.bytes_per_tensor = options_.sample_bytes});
-  }
-
   // Of the suspect's parameters those that the selection reads.
   double read_parameters() const {
-    if (options_.sample_bytes == 0) return suspect_parameters();
+    if (selection_.whole()) return suspect_parameters();
     double read = 0;
     for (const Row& row : alignment_.rows) {
-      for (const Run& run : selection().runs(row)) read += static_cast<double>(run.count);
+      for (const Run& run : selection_.runs(row)) read += static_cast<double>(run.count);
     }
     return std::max(1.0, read);
   }
@@ -848,11 +930,11 @@ class Auditor {
   // --- one model, edited ---
 
   Result<bool> try_edit(EditSearch search) {
-    HIERON_TRY(const EditDecision decision,
-               decide_edit({alignment_, roles_,
-                            fit_selection(options_.seed, alignment_, options_.sample_bytes),
-                            selection(), options_.walk},
-                           cast_.references(), cast_.controls, search));
+    HIERON_TRY(
+        const EditDecision decision,
+        decide_edit({alignment_, roles_, fit_selection(options_.seed, alignment_, selection_),
+                     selection_, options_.walk},
+                    cast_.references(), cast_.controls, search));
     edit_reasons_.insert(edit_reasons_.end(), decision.reasons.begin(), decision.reasons.end());
     if (!decision.finding) return false;
     drop_ends();
@@ -895,8 +977,9 @@ class Auditor {
     std::optional<size_t> kin;
     bool doubtful = false;
     for (const size_t m : models) {
-      HIERON_TRY(const HiddenUnitTest test, compare_hidden_units(alignment_, roles_, Cast::kSuspect,
-                                                                 m, options_.walk.threads));
+      HIERON_TRY(const HiddenUnitTest test,
+                 compare_hidden_units(alignment_, roles_, Cast::kSuspect, m, options_.walk.threads,
+                                      unit_effort()));
       if (test.matrices.empty()) continue;
       units += test.units;
       const double p = std::min(1.0, test.p * static_cast<double>(models.size()));
@@ -949,6 +1032,8 @@ class Auditor {
     }
     return {};
   }
+
+  UnitEffort unit_effort() const { return selection_.whole() ? UnitEffort{} : kFewUnits; }
 
   double equal_share(size_t model) const {
     const auto found = std::ranges::find(copies_, model, &CopyFigures::model);
@@ -1099,7 +1184,7 @@ class Auditor {
 
   void fill_sampling() {
     Sampling& sampling = result_.sampling;
-    const bool everything = options_.sample_bytes == 0;
+    const bool everything = selection_.whole();
     sampling.mode = everything ? "full" : "sample";
     sampling.seed = options_.seed.hex();
     sampling.bytes_read = bytes_read_;
@@ -1123,15 +1208,34 @@ class Auditor {
           "which all n compared elements agree may still differ unseen in a share of at most 1 - "
           "0.05^(1/n) at 95 % ({:.2e} for the least read one), if what differs lies scattered; "
           "changes "
-          "confined to a stretch that was not read are not seen.",
-          with_commas(read), with_commas(total), worst);
+          "confined to a stretch that was not read are not seen.{}",
+          with_commas(read), with_commas(total), worst, unseen_tensors());
     } else {
       sampling.bound = fmt::format(
           "{} of the suspect's {} parameters were read, a sample of every tensor: enough to see "
           "that no "
-          "blend holds. There was nothing to prove on the rest.",
-          with_commas(read), with_commas(total));
+          "blend holds. There was nothing to prove on the rest.{}",
+          with_commas(read), with_commas(total), unseen_tensors());
     }
+  }
+
+  // Of experts only some are drawn.
+  std::string unseen_tensors() const {
+    uint64_t drawn = 0, experts = 0;
+    for (const Row& row : alignment_.rows) {
+      experts += roles_.classify(row.name, row.shape).expert.has_value();
+    }
+    for (const TensorFigures& tensor : result_.tensors) {
+      if (!tensor.role.expert) continue;
+      drawn += tensor.read > 0;
+    }
+    if (drawn == experts || drawn == 0) return "";
+    return fmt::format(
+        " Of the {} tensors of experts {} were drawn, some of each layer and role: if none of "
+        "those "
+        "is found to differ, at most {:.2f} % of them do, at 95 %.",
+        with_commas(experts), with_commas(drawn),
+        100 * (1 - std::pow(0.05, 1.0 / static_cast<double>(drawn))));
   }
 
   uint64_t smallest_read() const {
@@ -1211,6 +1315,7 @@ class Auditor {
   std::optional<PairFit> best_;
   size_t pairs_tried_ = 0;
   std::optional<DirectionCheck> direction_;
+  Selection selection_;  // what a proof covers
   Proof proof_;
   std::vector<std::string> merge_reasons_, edit_reasons_;
   bool self_checks_collapsed_ = true;
@@ -1223,7 +1328,9 @@ class Auditor {
 
 // As the suspect has its experts, which is how most tools that leave them so merge them; if that
 // does not settle it, the other way.
-Result<AuditResult> audit(const AuditInput& input, const AuditOptions& options) {
+namespace {
+
+Result<AuditResult> audit_once(const AuditInput& input, const AuditOptions& options) {
   if (!experts_differ(input)) return Auditor(input, options, std::nullopt).run();
   const bool fused = expert_layout(*input.suspect) == ExpertLayout::kFused;
   const ExpertLayout own = fused ? ExpertLayout::kFused : ExpertLayout::kSeparate;
@@ -1235,6 +1342,17 @@ Result<AuditResult> audit(const AuditInput& input, const AuditOptions& options) 
   };
   const bool better = settled(apart) || explained(apart) > explained(as_it_is);
   return better ? std::move(apart) : std::move(as_it_is);
+}
+
+}  // namespace
+
+Result<AuditResult> audit(const AuditInput& input, const AuditOptions& options) {
+  HIERON_TRY(AuditResult result, audit_once(input, options));
+  const bool open = result.verdict.kind == VerdictKind::kUndetermined;
+  if (!open || options.more_bytes <= options.sample_bytes) return result;
+  AuditOptions more = options;
+  more.sample_bytes = options.more_bytes;
+  return audit_once(input, more);
 }
 
 }  // namespace hieron

@@ -26,9 +26,11 @@ struct AuditInput {
 
 struct AuditOptions {
   Seed seed = Seed::fresh();
-  uint64_t sample_bytes = 0;      // per tensor and model; 0: every element is compared
-  bool hash = false;              // SHA-256 of whole input files
-  Seeds seeds = Seeds::kPopular;  // of random masks
+  uint64_t sample_bytes = 0;  // per tensor and model; 0: every element is compared
+  uint64_t more_bytes = 0;    // the same once more, where so few leave it undetermined; 0: never
+  uint64_t max_download = UINT64_MAX;  // refused beforehand if the sample takes more
+  bool hash = false;                   // SHA-256 of whole input files
+  Seeds seeds = Seeds::kPopular;       // of random masks
   WalkOptions walk;
 };
 

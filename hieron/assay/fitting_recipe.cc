@@ -399,7 +399,8 @@ class Searcher {
     for (size_t m = 1; m < models.size(); ++m) given.candidates.push_back(m);
     const Seed seed{};  // the same answer every time
     HIERON_TRY(const Sample sample,
-               draw_sample(alignment, roles, seed, fit_selection(seed, alignment, 0), given.walk));
+               draw_sample(alignment, roles, seed,
+                           fit_selection(seed, alignment, Selection::everything()), given.walk));
     const std::array<std::string_view, 1> own{last().method};
     const auto evidence = gather_evidence(given, sample);
     for (const bool any : {false, true}) {
@@ -422,7 +423,7 @@ class Searcher {
     std::vector<std::shared_ptr<const Checkpoint>> models{suspect_};
     RecipeModels opened(
         file_.path, casts_first(arithmetic_) ? AdapterArithmetic::kPeft : AdapterArithmetic::kExact,
-        opened_);
+        opened_, file_.options.source);
     Status fine;
     for (const Recipe& recipe : recipes_) {
       for_each_model(recipe, [&](const ModelRef& ref) {

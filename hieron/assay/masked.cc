@@ -88,6 +88,7 @@ std::optional<MaskedFinding> find_masked(const Candidates& given, const Sample& 
     Candidates others{turned.alignment, turned.models, given.roles,
                       given.candidates, given.base,    given.walk};
     others.seeds = Seeds::kNone;
+    others.selection = given.selection;
     NamedDepth figures{.name = given.alignment.models[control]->ref, .d16 = 0, .passed = true};
     if (const auto of_control = gather_evidence(others, turned.sample)) {
       if (const auto explained = mask_estimate(*of_control)) figures.d16 = explained->explained;

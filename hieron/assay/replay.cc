@@ -80,6 +80,19 @@ void drop_other_dtypes(Alignment& alignment) {
   });
 }
 
+// A sample says nothing about a tensor that takes the whole of its inputs to compute.
+void drop_far(Alignment& alignment, uint64_t whole_bytes) {
+  std::erase_if(alignment.rows, [&](const Row& row) {
+    const TensorInfo& made = *row.views[1]->tensor;
+    if (made.bytes() <= whole_bytes || !made.computed || !made.computed->reads_all()) return false;
+    alignment.ledger.push_back(
+        {0, row.name,
+         "computing it takes the whole of its inputs, and the audit reads a sample; give --sample "
+         "full"});
+    return true;
+  });
+}
+
 }  // namespace
 
 Result<Comparison> replay(const Checkpoint& expected, const Checkpoint& suspect,
@@ -87,6 +100,7 @@ Result<Comparison> replay(const Checkpoint& expected, const Checkpoint& suspect,
   const std::array<const Checkpoint*, 2> models{&suspect, &expected};
   Alignment alignment = align(models, 2);
   drop_other_dtypes(alignment);
+  drop_far(alignment, selection.whole_bytes());
   CompareVisitor visitor(alignment.rows);
   HIERON_TRY(const WalkStats stats, walk(models, alignment.rows, selection, visitor, options));
 

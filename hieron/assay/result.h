@@ -179,6 +179,7 @@ struct Sampling {
   std::string mode;  // "full" | "sample"
   uint64_t bytes_read = 0, bytes_total = 0;
   std::string seed, bound;
+  std::optional<uint64_t> requests = {};  // to a hub; none where none was asked
 };
 
 struct SkippedTensor {

@@ -28,6 +28,7 @@ Candidates candidates_of(const Candidates& given, const Turned& turned, size_t m
   Candidates others{turned.alignment, turned.models, given.roles,
                     given.candidates, given.base,    given.walk};
   if (others.base == model) others.base.reset();
+  others.selection = given.selection;
   return others;
 }
 

@@ -16,6 +16,7 @@
 #include "hieron/assay/pool.h"
 #include "hieron/cli/command.h"
 #include "hieron/cli/evidence.h"
+#include "hieron/cli/hub_session.h"
 #include "hieron/cli/pool_folder.h"
 #include "hieron/cli/progress.h"
 #include "hieron/core/text.h"
@@ -61,6 +62,15 @@ Result<std::vector<VerdictKind>> parse_expected(const std::string& text) {
   return kinds;
 }
 
+// Of models that are far away, per tensor and model: first, and where that decides nothing.
+constexpr uint64_t kFirstSample = 16u << 10, kMoreSample = 64u << 10;
+
+bool any_far(const AuditInput& input) {
+  const auto far = [](const auto& model) { return model && is_far(*model); };
+  return far(input.suspect) || far(input.base) || std::ranges::any_of(input.parents, far) ||
+         std::ranges::any_of(input.controls, far);
+}
+
 // auto and full: every element of local files. SIZE: so many bytes of each tensor and model.
 Result<uint64_t> parse_sample(const std::string& text) {
   if (text == "auto" || text == "full") return 0;
@@ -90,18 +100,18 @@ TerminalStyle style_of_terminal() {
   return style;
 }
 
-Result<AuditInput> open_input(const Asked& asked) {
+Result<AuditInput> open_input(const Asked& asked, const ModelSource& source) {
   AuditInput input;
-  HIERON_TRY(input.suspect, open_ref(asked.suspect));
+  HIERON_TRY(input.suspect, open_ref(asked.suspect, source));
   for (const std::string& parent : asked.parents) {
-    HIERON_TRY(auto model, open_ref(parent));
+    HIERON_TRY(auto model, open_ref(parent, source));
     input.parents.push_back(std::move(model));
   }
   if (!asked.base.empty()) {
-    HIERON_TRY(input.base, open_ref(asked.base));
+    HIERON_TRY(input.base, open_ref(asked.base, source));
   }
   for (const std::string& control : asked.controls) {
-    HIERON_TRY(auto model, open_ref(control));
+    HIERON_TRY(auto model, open_ref(control, source));
     input.controls.push_back(std::move(model));
   }
   return input;
@@ -196,9 +206,15 @@ Outcome run_audit(const Asked& asked, const Context& context) {
   HIERON_TRY(const std::vector<std::string> pool_refs, list_pool(asked.pool));
   if (context.options.seed) options.seed = *context.options.seed;
   options.hash = context.options.hash;
-  HIERON_TRY(AuditInput input, open_input(asked));
-  std::vector<PoolEntry> pool = open_pool(pool_refs);
+  HIERON_TRY(const ModelSource source,
+             model_source(context, asked.sample == "full" ? Access::kWhole : Access::kSampled));
+  HIERON_TRY(AuditInput input, open_input(asked, source));
+  std::vector<PoolEntry> pool = open_pool(pool_refs, source);
   HIERON_CHECK(check_outputs(asked, context, input, pool));
+  if (asked.sample == "auto" && any_far(input)) {
+    options.sample_bytes = kFirstSample;
+    options.more_bytes = kMoreSample;
+  }
   HIERON_TRY(const std::unique_ptr<Recorder> recorder,
              begin_evidence(asked.evidence, asked.sample, options));
   if (recorder) {
@@ -216,6 +232,7 @@ Outcome run_audit(const Asked& asked, const Context& context) {
     options.walk.read_bytes = read_bytes;
     return audit(input, options);
   }());
+  if (hub_requests(context) > 0) result.sampling.requests = hub_requests(context);
   if (report) add_pool(result, *std::move(report));
   std::vector<WrittenFile> written;
   HIERON_CHECK(write_reports(asked, result, written));

@@ -13,6 +13,7 @@
 
 #include <atomic>
 #include <functional>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -26,6 +27,8 @@ class App;
 
 namespace hieron {
 
+class Hub;
+
 // The answer of a command that ran: its exit status, 0 (done, every expectation held) or 1 (the
 // answer is no); or the error that stopped it.
 using Outcome = Result<int>;
@@ -34,6 +37,7 @@ struct Context {
   CommonOptions options;
   const std::atomic<bool>* cancel = nullptr;  // set by Ctrl-C; a second Ctrl-C kills
   std::function<Outcome()> run;               // what the command line asks for
+  mutable std::shared_ptr<Hub> hub;           // opened when first needed (hub_session.h)
 };
 
 // Adds a subcommand with the options that all commands share. `example` ends its --help.

@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "hieron/cli/command.h"
+#include "hieron/cli/hub_session.h"
 #include "hieron/cli/progress.h"
 #include "hieron/core/text.h"
 #include "hieron/merge/computed.h"
@@ -144,8 +145,9 @@ std::string to_json(const Asked& asked, const CheckpointDifference& difference) 
 }
 
 Outcome run_diff(const Asked& asked, const Context& context) {
-  HIERON_TRY(const auto a, open_ref(asked.a));
-  HIERON_TRY(const auto b, open_ref(asked.b));
+  HIERON_TRY(const ModelSource source, model_source(context, Access::kWhole));
+  HIERON_TRY(const auto a, open_ref(asked.a, source));
+  HIERON_TRY(const auto b, open_ref(asked.b, source));
   HIERON_TRY(const CheckpointDifference difference, [&] {
     ProgressBar progress(context.options, "comparing");
     return diff(*a, *b, walk_options(context, progress));

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "hieron/cli/command.h"
+#include "hieron/cli/hub_session.h"
 #include "hieron/cli/progress.h"
 #include "hieron/core/text.h"
 #include "hieron/merge/extract_adapter.h"
@@ -103,8 +104,9 @@ Json json_of(const Asked& asked, const Extraction& made, const Seed& seed) {
 
 Outcome extract(const Asked& asked, const Context& context) {
   HIERON_TRY(const LowRankWish wish, wish_of(asked));
-  HIERON_TRY(const auto model, open_checkpoint(asked.model));
-  HIERON_TRY(const auto base, open_checkpoint(asked.base));
+  HIERON_TRY(const ModelSource source, model_source(context, Access::kWhole));
+  HIERON_TRY(const auto model, open_checkpoint(asked.model, source));
+  HIERON_TRY(const auto base, open_checkpoint(asked.base, source));
   ProgressBar bar(context.options, "extracting");
   const WalkOptions walk = walk_options(context, bar);
   const ExtractOptions options{.wish = wish,

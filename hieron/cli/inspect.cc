@@ -14,6 +14,7 @@
 
 #include "hieron/assay/identity.h"
 #include "hieron/cli/command.h"
+#include "hieron/cli/hub_session.h"
 #include "hieron/cli/inspection.h"
 #include "hieron/core/text.h"
 #include "hieron/walk/checkpoint.h"
@@ -306,7 +307,8 @@ std::string json_text(const Checkpoint& checkpoint, const Inspection& found, boo
 Outcome run(const Asked& asked, const Context& context) {
   const auto start = std::chrono::steady_clock::now();
   const CommonOptions& options = context.options;
-  HIERON_TRY(const auto checkpoint, open_checkpoint(asked.ref));
+  HIERON_TRY(const ModelSource source, model_source(context, Access::kSampled));
+  HIERON_TRY(const auto checkpoint, open_checkpoint(asked.ref, source));
   HIERON_TRY(ModelIdentity identity, identify(*checkpoint, options.hash, options.threads));
   const Inspection found = inspect(*checkpoint, std::move(identity));
   const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - start;
@@ -323,7 +325,10 @@ void add_inspect(CLI::App& app, Context& context) {
   auto asked = std::make_shared<Asked>();
   CLI::App* command = add_command(app, context, "inspect",
                                   "what is in it: tensors, roles, config, tells", kExample);
-  command->add_option("REF", asked->ref, "a folder, a .safetensors file or an index")->required();
+  command
+      ->add_option("REF", asked->ref,
+                   "a folder, a .safetensors file, an index, or org/name[@revision] on the hub")
+      ->required();
   command->add_flag("--tensors", asked->tensors, "list every tensor");
   on_run(*command, context, [asked, &context] { return run(*asked, context); });
 }

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "hieron/cli/command.h"
+#include "hieron/cli/hub_session.h"
 #include "hieron/cli/mergekit_flags.h"
 #include "hieron/cli/progress.h"
 #include "hieron/cli/recipe_file.h"
@@ -102,6 +103,8 @@ Result<PlanOptions> plan_options(const Asked& asked, const Context& context) {
   options.truncate_embeddings = asked.mergekit.truncate_embeddings;
   if (asked.shard_bytes) options.shard_bytes = *asked.shard_bytes;
   HIERON_TRY(options.seed, seed_of(asked, context));
+  HIERON_TRY(options.source,
+             model_source(context, asked.dry_run ? Access::kHeaders : Access::kWhole));
   return options;
 }
 

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "hieron/cli/command.h"
+#include "hieron/cli/hub_session.h"
 #include "hieron/cli/mergekit_flags.h"
 #include "hieron/core/text.h"
 #include "hieron/merge/plan.h"
@@ -138,6 +139,7 @@ std::string text_of(const Plan& plan) {
 
 Outcome plan_recipe(const Asked& asked, const Context& context) {
   PlanOptions options;
+  HIERON_TRY(options.source, model_source(context, Access::kHeaders));
   options.arithmetic = asked.arithmetic;
   if (asked.shard_bytes) options.shard_bytes = *asked.shard_bytes;
   options.seed = asked.random_seed;

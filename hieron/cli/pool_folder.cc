@@ -105,10 +105,10 @@ Result<std::vector<std::string>> list_pool(const std::string& path) {
   return refs;
 }
 
-std::vector<PoolEntry> open_pool(const std::vector<std::string>& refs) {
+std::vector<PoolEntry> open_pool(const std::vector<std::string>& refs, const ModelSource& source) {
   std::vector<PoolEntry> entries;
   for (const std::string& ref : refs) {
-    auto opened = open_ref(ref);
+    auto opened = open_ref(ref, source);
     if (opened) {
       entries.push_back({.ref = ref, .checkpoint = *std::move(opened), .unreadable = {}});
     } else {

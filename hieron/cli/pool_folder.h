@@ -15,6 +15,6 @@ namespace hieron {
 Result<std::vector<std::string>> list_pool(const std::string& path);
 
 // What cannot be read is an entry without checkpoint.
-std::vector<PoolEntry> open_pool(const std::vector<std::string>& refs);
+std::vector<PoolEntry> open_pool(const std::vector<std::string>& refs, const ModelSource& source);
 
 }  // namespace hieron

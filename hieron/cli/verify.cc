@@ -15,6 +15,7 @@
 #include "hieron/cli/command.h"
 #include "hieron/cli/evidence.h"
 #include "hieron/cli/fits.h"
+#include "hieron/cli/hub_session.h"
 #include "hieron/cli/mergekit_flags.h"
 #include "hieron/cli/progress.h"
 #include "hieron/core/text.h"
@@ -130,7 +131,8 @@ void add_search(const std::optional<FitSearch>& search, std::string_view what, s
 
 Outcome compare(const Asked& asked, const Context& context,
                 const std::shared_ptr<const Checkpoint>& expected, const Search& look) {
-  HIERON_TRY(const std::shared_ptr<const Checkpoint> suspect, open_ref(asked.ref));
+  HIERON_TRY(const ModelSource source, model_source(context, Access::kWhole));
+  HIERON_TRY(const std::shared_ptr<const Checkpoint> suspect, open_ref(asked.ref, source));
   HIERON_TRY(const Comparison found, [&] {
     ProgressBar bar(context.options, "comparing");
     return replay(*expected, *suspect, walk_options(context, bar));
@@ -164,7 +166,7 @@ Outcome refused_recipe(const Asked& asked, const Context& context, const Error& 
                        const Search& look) {
   const Outcome refused = std::unexpected(why);
   if (asked.no_search || why.code != ErrorCode::kRefused) return refused;
-  const auto suspect = open_ref(asked.ref);
+  const auto suspect = open_ref(asked.ref, asked.plan.source);
   if (!suspect) return refused;
   HIERON_TRY(const std::optional<FitSearch> search, look(nullptr, *suspect));
   if (!search || !search->fits) return refused;
@@ -177,7 +179,8 @@ Outcome refused_recipe(const Asked& asked, const Context& context, const Error& 
   return finish(context, text, json, false);
 }
 
-Outcome verify_recipe(const Asked& asked, const Context& context) {
+Outcome verify_recipe(Asked asked, const Context& context) {
+  HIERON_TRY(asked.plan.source, model_source(context, Access::kWhole));
   const Search look = [&](const Comparison* declared,
                           const std::shared_ptr<const Checkpoint>& suspect) {
     ProgressBar bar(context.options, "searching");
@@ -197,7 +200,8 @@ Outcome verify_adapter(const Asked& asked, const Context& context) {
         "BASE.");
   }
   const bool peft = casts_first(asked.plan.arithmetic.value_or("exact"));
-  HIERON_TRY(const std::shared_ptr<const Checkpoint> base, open_ref(asked.base));
+  HIERON_TRY(const ModelSource source, model_source(context, Access::kWhole));
+  HIERON_TRY(const std::shared_ptr<const Checkpoint> base, open_ref(asked.base, source));
   HIERON_TRY(
       const std::shared_ptr<const Checkpoint> expected,
       with_adapter(base, asked.what, peft ? AdapterArithmetic::kPeft : AdapterArithmetic::kExact));

@@ -55,4 +55,12 @@ Digest sha256(std::string_view bytes) {
   return hash.finish();
 }
 
+std::string git_blob_id(std::string_view bytes) {
+  const std::string content = "blob " + std::to_string(bytes.size()) + '\0' + std::string(bytes);
+  std::array<unsigned char, 20> digest{};
+  unsigned int size = 0;
+  EVP_Digest(content.data(), content.size(), digest.data(), &size, EVP_sha1(), nullptr);
+  return to_hex(digest);
+}
+
 }  // namespace hieron

@@ -31,4 +31,8 @@ class Sha256 {
 
 Digest sha256(std::string_view bytes);
 
+// The name that git gives to a file of this content: SHA-1, 40 hex digits. To recognise damage, not
+// deceit.
+std::string git_blob_id(std::string_view bytes);
+
 }  // namespace hieron

@@ -26,6 +26,11 @@ RC_GTEST_PROP(Sha256, DoesNotDependOnHowTheMessageIsCut, (const std::string& a, 
   RC_ASSERT(moved.finish() == sha256(a + b));
 }
 
+TEST(GitBlobId, IsWhatGitHashObjectPrints) {
+  EXPECT_EQ(git_blob_id(""), "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391");
+  EXPECT_EQ(git_blob_id("hello\n"), "ce013625030ba8dba906f756967f9e9ca394464a");
+}
+
 TEST(ToHex, WritesTwoLowerCaseDigitsAByte) {
   const unsigned char bytes[]{0x00, 0x0F, 0xA5, 0xFF};
   EXPECT_EQ(to_hex(bytes), "000fa5ff");

@@ -25,9 +25,27 @@ constexpr std::array<EditTest, 4> kPredicted{find_dtype_trip, find_pruned, find_
                                              find_units_permuted};
 constexpr std::array<EditTest, 2> kEstimated{find_truncated, find_low_rank};
 
-std::span<const EditTest> tests(EditSearch search) {
-  return search == EditSearch::kPredicted ? std::span<const EditTest>(kPredicted)
-                                          : std::span<const EditTest>(kEstimated);
+// Where a sample is all that is read: element by element, and by stretches of rows.
+constexpr std::array<EditTest, 3> kSampled{find_dtype_trip, find_pruned, find_requantised};
+
+// May every matrix be read whole?
+bool matrices_in_reach(const EditCase& given) {
+  return std::ranges::all_of(given.alignment.rows, [&](const Row& row) {
+    const TensorInfo& tensor = *row.views[0]->tensor;
+    return row.shape.size() < 2 || (!tensor.known && tensor.bytes() <= given.whole.whole_bytes());
+  });
+}
+
+std::span<const EditTest> tests(const EditCase& given, EditSearch search,
+                                std::vector<std::string>& reasons) {
+  const bool whole = matrices_in_reach(given);
+  if (search == EditSearch::kPredicted)
+    return whole ? std::span<const EditTest>(kPredicted) : kSampled;
+  if (whole) return kEstimated;
+  reasons.emplace_back(
+      "Adapters that were merged in, directions that were removed and another order of the hidden "
+      "units were not looked for: they take whole matrices, and a sample was read.");
+  return {};
 }
 
 double share(const EditFinding& found) {
@@ -63,7 +81,7 @@ Result<std::optional<EditFinding>> find_edit(const EditCase& given,
     HIERON_TRY(Profile one, profile(given, model, given.quick));
     if (one.total.read > one.total.equal) profiles.push_back(std::move(one));
   }
-  for (const EditTest& test : tests(search)) {
+  for (const EditTest& test : tests(given, search, reasons)) {
     std::optional<EditFinding> best;
     std::vector<size_t> rivals;
     for (const Profile& one : profiles) {

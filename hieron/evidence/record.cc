@@ -147,7 +147,7 @@ class ContentWriter {
  public:
   using Load = std::function<Status(std::span<std::byte>)>;
 
-  explicit ContentWriter(Spool& out) : out_(out) {}
+  explicit ContentWriter(GrowingFile& out) : out_(out) {}
 
   // `content` is filled in by the next flush().
   Status add(PackedBytes& content, Load load) {
@@ -199,7 +199,7 @@ class ContentWriter {
     return {};
   }
 
-  Spool& out_;
+  GrowingFile& out_;
   std::vector<Waiting> waiting_;
   uint64_t bytes_ = 0;
   std::set<std::pair<std::string, uint64_t>> known_;
@@ -234,7 +234,7 @@ Result<std::unique_ptr<Recorder>> Recorder::begin(PackPlace place) {
     if (fs::create_directory(part, failed)) {
       std::unique_ptr<Recorder> recorder(new Recorder(std::move(place), part.string()));
       HIERON_TRY(recorder->spool_,
-                 Spool::create(recorder->part(kSpoolName), recorder->place_.most_bytes));
+                 GrowingFile::create(recorder->part(kSpoolName), recorder->place_.most_bytes));
       return recorder;
     }
     if (!failed) continue;  // there is one of that name
@@ -360,6 +360,7 @@ Result<Pack> Recorder::gather(const AuditOptions& options) {
   pack.version = HIERON_VERSION;
   pack.seed = options.seed;
   pack.sample_bytes = options.sample_bytes;
+  pack.more_bytes = options.more_bytes;
   pack.seeds = options.seeds;
   std::set<std::string> taken;
   for (const Model& model : models_) {
@@ -378,7 +379,8 @@ Result<Pack> Recorder::gather(const AuditOptions& options) {
 
 // In the order of the index, which is where readers look for them.
 Status Recorder::write_blocks(Pack& pack) {
-  HIERON_TRY(const std::shared_ptr<Spool> out, Spool::create(part(kBlocksName), UINT64_MAX));
+  HIERON_TRY(const std::shared_ptr<GrowingFile> out,
+             GrowingFile::create(part(kBlocksName), UINT64_MAX));
   ContentWriter writer(*out);
   for (size_t m = 0; m < models_.size(); ++m) {
     for (size_t f = 0; f < models_[m].files.size(); ++f) {

@@ -69,7 +69,7 @@ class Recorder {
 
   const PackPlace place_;
   const std::string part_;  // the folder that will be the pack, or become its archive
-  std::shared_ptr<Spool> spool_;
+  std::shared_ptr<GrowingFile> spool_;
   std::vector<Model> models_;
   Pack roles_;  // who is who
   std::vector<std::string> warnings_;

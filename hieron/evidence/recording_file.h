@@ -7,14 +7,14 @@
 #include <vector>
 
 #include "hieron/io/file.h"
-#include "hieron/io/spool.h"
+#include "hieron/io/growing_file.h"
 
 namespace hieron {
 
 // Thread-safe. Each byte is kept once, as it was when it was first read.
 class RecordingFile final : public File {
  public:
-  RecordingFile(std::shared_ptr<const File> file, std::shared_ptr<Spool> spool)
+  RecordingFile(std::shared_ptr<const File> file, std::shared_ptr<GrowingFile> spool)
       : file_(std::move(file)), spool_(std::move(spool)) {}
 
   uint64_t size() const override { return file_->size(); }
@@ -39,7 +39,7 @@ class RecordingFile final : public File {
   Status keep(uint64_t offset, std::span<const std::byte> bytes) const;
 
   const std::shared_ptr<const File> file_;
-  const std::shared_ptr<Spool> spool_;
+  const std::shared_ptr<GrowingFile> spool_;
   mutable std::mutex mutex_;
   mutable std::map<uint64_t, Piece> pieces_;  // by offset; disjoint
 };

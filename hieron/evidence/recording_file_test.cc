@@ -14,7 +14,7 @@ namespace {
 struct Recorded {
   ScratchFolder folder;
   std::string text = noise(1000);
-  std::shared_ptr<Spool> spool = *Spool::create(folder.path("read"), 1000);
+  std::shared_ptr<GrowingFile> spool = *GrowingFile::create(folder.path("read"), 1000);
   RecordingFile file{*open_file(folder.write("weights", text)), spool};
 
   std::string read(uint64_t offset, size_t bytes) const {
@@ -60,7 +60,7 @@ TEST(RecordingFile, KeepsWhatItReadFirstThoughTheFileChanges) {
 
 TEST(RecordingFile, SaysWhenItWouldKeepTooMuch) {
   ScratchFolder folder;
-  const auto spool = *Spool::create(folder.path("read"), 64);
+  const auto spool = *GrowingFile::create(folder.path("read"), 64);
   const RecordingFile file(*open_file(folder.write("weights", noise(1000))), spool);
   std::string out(65, '\0');
   const Status done = file.read_at(0, std::as_writable_bytes(std::span(out)));

@@ -1,6 +1,7 @@
 #include "hieron/kinship/hidden_units.h"
 
 #include <algorithm>
+#include <array>
 #include <boost/math/special_functions/gamma.hpp>
 #include <cmath>
 #include <mutex>
@@ -13,9 +14,8 @@
 namespace hieron {
 namespace {
 
-constexpr uint64_t kMaxMatrixBytes = 64u << 20;  // a column layout is read whole
-constexpr uint64_t kMinUnits = 4;                // below this a fixed point is no news
-constexpr uint64_t kMaxDimensions = 4096;        // a longer unit is compared on its first entries
+constexpr uint64_t kMinUnits = 4;          // below this a fixed point is no news
+constexpr uint64_t kMaxDimensions = 4096;  // a longer unit is compared on its first entries
 
 struct Candidate {
   size_t row;
@@ -27,7 +27,7 @@ struct Candidate {
 bool is_up(Role role) { return role == Role::kMlpUp || role == Role::kExpertUp; }
 
 std::vector<Candidate> candidates(const Alignment& alignment, const RoleTable& roles, size_t a,
-                                  size_t b) {
+                                  size_t b, const UnitEffort& effort) {
   std::vector<Candidate> all, ups;
   for (size_t i = 0; i < alignment.rows.size(); ++i) {
     const Row& row = alignment.rows[i];
@@ -37,13 +37,16 @@ std::vector<Candidate> candidates(const Alignment& alignment, const RoleTable& r
     const TensorRole role = roles.classify(row.name, row.shape);
     const auto layout = unit_layout(role, row.name, row.shape);
     if (!layout || layout->units < kMinUnits) continue;
-    if (!layout->rows && row.elements * 8 > kMaxMatrixBytes) continue;
+    if (!layout->rows && row.elements * 8 > effort.matrix_bytes) continue;
+    if (row.views[a]->tensor->known || row.views[b]->tensor->known) continue;
     (is_up(role.role) ? ups : all).push_back({i, *layout});
   }
   if (all.empty()) all = std::move(ups);
-  if (all.size() <= kMaxMatrices) return all;
+  if (all.size() <= effort.matrices) return all;
   std::vector<Candidate> spread;
-  for (size_t k = 0; k < kMaxMatrices; ++k) spread.push_back(all[k * all.size() / kMaxMatrices]);
+  for (size_t k = 0; k < effort.matrices; ++k) {
+    spread.push_back(all[k * all.size() / effort.matrices]);
+  }
   return spread;
 }
 
@@ -52,16 +55,16 @@ struct Units {
   size_t units = 0, dimensions = 0;
 };
 
-// The first kMaxUnits units of one model's matrix: for each, its entries of every gate, side by
+// The first `most` units of one model's matrix: for each, its entries of every gate, side by
 // side.
 Result<Units> read_units(const Checkpoint& model, const TensorView& view, const Row& row,
-                         const UnitLayout& layout) {
+                         const UnitLayout& layout, uint64_t most) {
   const TensorInfo& tensor = *view.tensor;
   const uint64_t gates = static_cast<uint64_t>(layout.gates);
   const uint64_t columns = row_length(row.shape);
   const uint64_t rows = row.elements / columns;
   Units units;
-  units.units = std::min<uint64_t>(layout.units, kMaxUnits);
+  units.units = std::min<uint64_t>(layout.units, most);
   const uint64_t inputs = std::min(layout.rows ? columns : rows, kMaxDimensions / gates);
   units.dimensions = inputs * gates;
   units.values.resize(units.units * units.dimensions);
@@ -94,6 +97,29 @@ Result<Units> read_units(const Checkpoint& model, const TensorView& view, const 
     }
   }
   return units;
+}
+
+void announce(const Alignment& alignment, std::span<const Candidate> chosen,
+              std::array<size_t, 2> models, const UnitEffort& effort) {
+  std::vector<Wanted> wanted;
+  for (const Candidate& candidate : chosen) {
+    const Row& row = alignment.rows[candidate.row];
+    const UnitLayout& layout = candidate.layout;
+    const uint64_t columns = row_length(row.shape);
+    for (const size_t m : models) {
+      const TensorView& view = *row.views[m];
+      const Checkpoint* model = alignment.models[m];
+      if (!layout.rows) {
+        wanted.push_back({model, view.tensor, view.first, row.elements});
+        continue;
+      }
+      const uint64_t count = std::min<uint64_t>(layout.units, effort.units) * columns;
+      for (uint64_t g = 0; g < static_cast<uint64_t>(layout.gates); ++g) {
+        wanted.push_back({model, view.tensor, view.first + g * layout.units * columns, count});
+      }
+    }
+  }
+  will_read(wanted);
 }
 
 // Rows scaled to length one; rows of zeros or with NaN become zero and match nothing in particular.
@@ -150,16 +176,20 @@ uint64_t matched_to_own_index(std::span<const double> a, std::span<const double>
 }
 
 Result<HiddenUnitTest> compare_hidden_units(const Alignment& alignment, const RoleTable& roles,
-                                            size_t model_a, size_t model_b, unsigned threads) {
-  const std::vector<Candidate> chosen = candidates(alignment, roles, model_a, model_b);
+                                            size_t model_a, size_t model_b, unsigned threads,
+                                            UnitEffort effort) {
+  const std::vector<Candidate> chosen = candidates(alignment, roles, model_a, model_b, effort);
+  announce(alignment, chosen, {model_a, model_b}, effort);
   HiddenUnitTest test;
   test.matrices.resize(chosen.size());
   std::mutex mutex;
   std::optional<Error> error;
   parallel_for(chosen.size(), threads, [&](size_t i) {
     const Row& row = alignment.rows[chosen[i].row];
-    auto a = read_units(*alignment.models[model_a], *row.views[model_a], row, chosen[i].layout);
-    auto b = read_units(*alignment.models[model_b], *row.views[model_b], row, chosen[i].layout);
+    const auto units_of = [&](size_t m) {
+      return read_units(*alignment.models[m], *row.views[m], row, chosen[i].layout, effort.units);
+    };
+    auto a = units_of(model_a), b = units_of(model_b);
     if (!a || !b) {
       const std::lock_guard lock(mutex);
       if (!error) error = std::move(!a ? a.error() : b.error());

@@ -38,10 +38,17 @@ uint64_t matched_to_own_index(std::span<const double> a, std::span<const double>
                               size_t dimensions);
 
 // Compares two models of an alignment over the rows that hold hidden units and that both have: at
-// most kMaxMatrices of them, spread evenly, and at most kMaxUnits units of each. A matrix whose
-// units are bit-equal in both counts like any other.
+// most effort.matrices of them, spread evenly, and at most effort.units units of each. A matrix
+// whose units are bit-equal in both counts like any other.
 inline constexpr size_t kMaxMatrices = 48, kMaxUnits = 128;
+struct UnitEffort {
+  size_t matrices = kMaxMatrices, units = kMaxUnits;
+  uint64_t matrix_bytes = 64u << 20;  // a matrix with units in columns is read whole
+};
+// For models that are read in part: 384 units say as much for sure as 6,000.
+inline constexpr UnitEffort kFewUnits{12, 32, 1u << 20};
 Result<HiddenUnitTest> compare_hidden_units(const Alignment& alignment, const RoleTable& roles,
-                                            size_t model_a, size_t model_b, unsigned threads);
+                                            size_t model_a, size_t model_b, unsigned threads,
+                                            UnitEffort effort = {});
 
 }  // namespace hieron

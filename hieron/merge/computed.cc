@@ -52,6 +52,8 @@ class PlannedResult final : public ComputedTensor {
   PlannedResult(std::shared_ptr<const Source> source, const PlannedTensor& tensor)
       : source_(std::move(source)), tensor_(tensor) {}
 
+  bool reads_all() const override { return Computation(source_->plan(), tensor_).wants_pass(); }
+
   Status read(uint64_t first, std::span<std::byte> out) const override {
     const uint64_t width = static_cast<uint64_t>(info(tensor_.dtype).bits) / 8;
     const uint64_t count = out.size() / width;
@@ -148,8 +150,12 @@ Result<std::shared_ptr<const Checkpoint>> open_recipe(const std::string& path,
   return computed_checkpoint(plan);
 }
 
-Result<std::shared_ptr<const Checkpoint>> open_ref(const std::string& ref) {
-  return is_recipe(ref) ? open_recipe(ref) : open_checkpoint(ref);
+Result<std::shared_ptr<const Checkpoint>> open_ref(const std::string& ref,
+                                                   const ModelSource& source) {
+  if (!is_recipe(ref)) return open_checkpoint(ref, source);
+  PlanOptions options;
+  options.source = {source.hub, Access::kWhole};
+  return open_recipe(ref, options);
 }
 
 }  // namespace hieron

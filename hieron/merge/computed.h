@@ -21,7 +21,9 @@ Result<std::shared_ptr<const Checkpoint>> computed_checkpoint(
 Result<std::shared_ptr<const Checkpoint>> open_recipe(const std::string& path,
                                                       const PlanOptions& options = {});
 
-// Any REF: a recipe (.yml, .yaml), or whatever open_checkpoint takes.
-Result<std::shared_ptr<const Checkpoint>> open_ref(const std::string& ref);
+// Any REF: a recipe (.yml, .yaml), or whatever open_checkpoint takes. The models of a recipe are
+// read whole.
+Result<std::shared_ptr<const Checkpoint>> open_ref(const std::string& ref,
+                                                   const ModelSource& source = {});
 
 }  // namespace hieron

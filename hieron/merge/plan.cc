@@ -51,7 +51,7 @@ class Planner {
                 casts_first(options.arithmetic.value_or(recipe.arithmetic.value_or("")))
                     ? AdapterArithmetic::kPeft
                     : AdapterArithmetic::kExact,
-                options.opened) {
+                options.opened, options.source) {
     plan_->recipe = std::move(recipe);
     plan_->method = find_method(plan_->recipe.method);
     plan_->arithmetic = options.arithmetic.value_or(plan_->recipe.arithmetic.value_or("exact"));

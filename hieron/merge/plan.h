@@ -40,6 +40,7 @@ struct PlanOptions {
                                               // recipe's file, by name
   std::shared_ptr<OpenedModels> opened = {};  // models that several plans share
   std::vector<std::string> parents = {};      // instead of the models, where these are made too
+  ModelSource source = {};                    // of models that are not here
 };
 
 // One operand of an output tensor. Slots are the columns of the walk: a model has as many as it has

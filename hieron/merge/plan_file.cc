@@ -43,8 +43,10 @@ class Refusal {
     for (const Recipe& recipe : recipes) documents_.insert(recipe.name);
     for (const Recipe& recipe : recipes) {
       note_arithmetic(recipe.arithmetic);
-      RecipeModels models(recipe.file, casts_first(plan_->arithmetic) ? AdapterArithmetic::kPeft
-                                                                      : AdapterArithmetic::kExact);
+      RecipeModels models(
+          recipe.file,
+          casts_first(plan_->arithmetic) ? AdapterArithmetic::kPeft : AdapterArithmetic::kExact,
+          nullptr, options_.source);
       for_each_model(recipe, [&](const ModelRef& ref) { try_model(models, ref); });
     }
     if (!recipes.empty()) plan_->method = find_method(recipes.back().method);
@@ -53,7 +55,7 @@ class Refusal {
   void look_at(const MoeRecipe& recipe) {
     note_arithmetic(recipe.arithmetic);
     plan_->method = find_method("passthrough");
-    RecipeModels models(recipe.file);
+    RecipeModels models(recipe.file, AdapterArithmetic::kExact, nullptr, options_.source);
     try_model(models, recipe.base_model);
     for (const auto* experts : {&recipe.experts, &recipe.shared_experts}) {
       for (const MoeExpert& expert : *experts) try_model(models, expert.source);

@@ -33,7 +33,7 @@ Recipe copy_of_mixture(const MoeRecipe& recipe) {
 
 Result<std::shared_ptr<const Plan>> plan_mixture(const MoeRecipe& recipe,
                                                  const PlanOptions& options) {
-  RecipeModels models(recipe.file);
+  RecipeModels models(recipe.file, AdapterArithmetic::kExact, nullptr, options.source);
   const auto open = [&](const ModelRef& ref) -> Result<std::shared_ptr<const Checkpoint>> {
     HIERON_TRY(const uint32_t model, models.open(ref));
     return models.all()[model].checkpoint;

@@ -5,11 +5,23 @@
 #include <filesystem>
 
 #include "hieron/core/text.h"
+#include "hieron/hub/hub.h"
 #include "hieron/merge/adapter.h"
 
 namespace hieron {
 
 namespace fs = std::filesystem;
+
+namespace {
+
+constexpr const char* kAdapterWeights = "adapter_model.safetensors";
+
+// As the hub's names are written.
+std::string with_revision(const std::string& path, const std::string& revision) {
+  return revision.empty() ? path : fmt::format("{}@{}", path, revision);
+}
+
+}  // namespace
 
 // An existing path wins: as it stands, then without @revision and +adapter.
 Result<uint32_t> RecipeModels::open(const ModelRef& ref) {
@@ -18,17 +30,16 @@ Result<uint32_t> RecipeModels::open(const ModelRef& ref) {
   const bool adapted = whole.empty() && !ref.adapter.empty();
   const std::string path =
       !whole.empty() ? whole : locate({fmt::format("{}@{}", ref.path, ref.revision), ref.path});
-  if (path.empty() && !ref.revision.empty()) {
-    return system_error(
-        fmt::format("{}, line {}: the model \"{}\" is not here, and revisions of a hub are not "
-                    "read yet; download it and give the folder.",
-                    file_, ref.line, printable(ref.text)),
-        ref.text);
+  if (path.empty() && !ref.revision.empty() && !source_.hub) {
+    return system_error(fmt::format("{}, line {}: the model \"{}\" is not here; download it and "
+                                    "give the folder.",
+                                    file_, ref.line, printable(ref.text)),
+                        ref.text);
   }
-  const std::string opened = path.empty() ? ref.path : path;
+  const std::string opened = path.empty() ? with_revision(ref.path, ref.revision) : path;
   std::error_code ignored;
   const fs::path canonical = fs::weakly_canonical(opened, ignored);
-  std::string key = canonical.empty() ? opened : canonical.string();
+  std::string key = path.empty() || canonical.empty() ? opened : canonical.string();
   if (adapted) key += fmt::format("+{}@{}", ref.adapter, ref.adapter_revision);
   const auto [it, fresh] = opened_.try_emplace(key, static_cast<uint32_t>(models_.size()));
   if (!fresh) return it->second;
@@ -63,11 +74,21 @@ Result<std::shared_ptr<const Checkpoint>> RecipeModels::open_files(const ModelRe
                               printable(ref.path), printable(ref.path)),
                   path);
   }
-  HIERON_TRY(std::shared_ptr<const Checkpoint> base, open_checkpoint(path));
+  HIERON_TRY(std::shared_ptr<const Checkpoint> base, open_checkpoint(path, source_));
   if (ref.adapter.empty() || path == locate({ref.text})) return base;
-  const std::string adapter =
+  HIERON_TRY(const std::string adapter, adapter_folder(ref));
+  return with_adapter(base, adapter, adapters_);
+}
+
+Result<std::string> RecipeModels::adapter_folder(const ModelRef& ref) const {
+  const std::string here =
       locate({fmt::format("{}@{}", ref.adapter, ref.adapter_revision), ref.adapter});
-  return with_adapter(base, adapter.empty() ? ref.adapter : adapter, adapters_);
+  if (!here.empty()) return here;
+  const auto on_hub = parse_hub_reference(with_revision(ref.adapter, ref.adapter_revision));
+  if (!source_.hub || !on_hub) return ref.adapter;
+  HIERON_TRY(const HubModel model, source_.hub->open(*on_hub, Access::kHeaders));
+  HIERON_CHECK(source_.hub->download(model, {kAdapterWeights}));
+  return model.folder;
 }
 
 Result<uint32_t> RecipeModels::open_document(const ModelRef& ref) {

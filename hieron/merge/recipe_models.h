@@ -28,10 +28,14 @@ using OpenedModels = std::map<std::string, std::shared_ptr<const Checkpoint>>;
 class RecipeModels {
  public:
   // `file`: the recipe's, where relative paths start. `adapters`: how adapters are added. `shared`:
-  // what other recipes have opened, and what this one adds to it.
+  // what other recipes have opened, and what this one adds to it. `source`: of models and adapters
+  // that are no paths.
   explicit RecipeModels(std::string file, AdapterArithmetic adapters = AdapterArithmetic::kExact,
-                        std::shared_ptr<OpenedModels> shared = nullptr)
-      : file_(std::move(file)), adapters_(adapters), shared_(std::move(shared)) {}
+                        std::shared_ptr<OpenedModels> shared = nullptr, ModelSource source = {})
+      : file_(std::move(file)),
+        adapters_(adapters),
+        shared_(std::move(shared)),
+        source_(std::move(source)) {}
 
   // A model that is another document of the recipe's file, under the document's name.
   void provide(const std::string& document, std::shared_ptr<const Checkpoint> checkpoint) {
@@ -51,10 +55,12 @@ class RecipeModels {
   Result<std::shared_ptr<const Checkpoint>> open_files(const ModelRef& ref,
                                                        const std::string& path) const;
   Result<uint32_t> open_document(const ModelRef& ref);
+  Result<std::string> adapter_folder(const ModelRef& ref) const;
 
   const std::string file_;
   const AdapterArithmetic adapters_;
   const std::shared_ptr<OpenedModels> shared_;
+  const ModelSource source_;
   std::map<std::string, std::shared_ptr<const Checkpoint>> documents_;
   std::vector<PlannedModel> models_;
   std::map<std::string, uint32_t> opened_;  // canonical path -> model

@@ -21,6 +21,7 @@ struct Candidates {
   std::optional<size_t> base;
   WalkOptions walk;
   Seeds seeds = Seeds::kPopular;
+  Selection selection{};  // what of them may be read
 };
 
 }  // namespace hieron

@@ -229,6 +229,7 @@ class Gatherer {
       const SampleRow& row = sample_.rows[r];
       const uint64_t elements = given_.alignment.rows[row.row].elements;
       if (row.count == 0 || elements > kMostProbe || info(row.dtypes[0]).bits > 32) continue;
+      if (!within_reach(given_, row.row, elements)) continue;
       const double share = static_cast<double>(telling(row)) / static_cast<double>(row.count);
       if (share * static_cast<double>(elements) < kLeastInformative || share < 0.01) continue;
       choices.push_back({row.row, elements, row.role, copied(row)});
@@ -271,6 +272,16 @@ class Gatherer {
         if (total + choice.elements <= 4 * kUsualProbe) take(choice);
       }
     }
+    std::vector<Wanted> wanted;
+    for (const size_t i : chosen) {
+      const Row& row = given_.alignment.rows[i];
+      for (size_t m = 0; m < row.views.size(); ++m) {
+        if (!row.views[m]) continue;
+        wanted.push_back(
+            {given_.alignment.models[m], row.views[m]->tensor, row.views[m]->first, row.elements});
+      }
+    }
+    will_read(wanted);
     for (const size_t row : chosen) {
       HIERON_TRY(auto tensor, read_whole(given_, row));
       evidence_.probes.push_back(std::move(tensor));
@@ -340,6 +351,16 @@ class Gatherer {
   }
 
  public:
+  // May so many elements of a row be read in one piece?
+  static bool within_reach(const Candidates& given, size_t i, uint64_t elements) {
+    const Row& row = given.alignment.rows[i];
+    return std::ranges::all_of(row.views, [&](const auto& view) {
+      if (!view) return true;
+      const auto bits = static_cast<uint64_t>(info(view->tensor->dtype).bits);
+      return !view->tensor->known && elements * bits / 8 <= given.selection.whole_bytes();
+    });
+  }
+
   static Result<std::shared_ptr<const WholeTensor>> read_whole(const Candidates& given, size_t i) {
     return read_rows(given, i, given.alignment.rows[i].elements);
   }
@@ -358,6 +379,13 @@ class Gatherer {
       const uint64_t length = row_length(row.shape);
       tensor->shape[0] = std::max<uint64_t>(1, most / length);
       count = tensor->shape[0] * length;
+    }
+    if (!within_reach(given, i, count)) {
+      return refuse(
+          fmt::format("{}: the audit reads a sample of it, and this takes the whole; give "
+                      "--sample full.",
+                      printable(row.name)),
+          given.alignment.models[0]->ref, row.name);
     }
     std::vector<std::byte> bytes;
     for (size_t m = 0; m < row.views.size(); ++m) {

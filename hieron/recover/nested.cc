@@ -93,8 +93,8 @@ class Outer {
     models.push_back(*made);
     Alignment alignment = given_.alignment;
     alignment.models.push_back(made->get());
-    const Candidates two{alignment,        models,       given_.roles,
-                         {model_, number}, std::nullopt, given_.walk};
+    const Candidates two{alignment,    models,      given_.roles, {model_, number},
+                         std::nullopt, given_.walk, given_.seeds, given_.selection};
     Evidence evidence = evidence_;
     evidence.candidates = two.candidates;
     evidence.probes.clear();
@@ -185,10 +185,12 @@ std::optional<Nested> beside(const Candidates& given, const Evidence& evidence, 
     if (m != model) inner.candidates.push_back(m);
   }
   inner.walk.progress = nullptr;
+  inner.selection = given.selection;
   if (inner.candidates.size() < 2) return std::nullopt;
   const Seed seed{};
-  const auto sample = draw_sample(replaced.alignment, given.roles, seed,
-                                  fit_selection(seed, replaced.alignment, 0), inner.walk);
+  const auto sample =
+      draw_sample(replaced.alignment, given.roles, seed,
+                  fit_selection(seed, replaced.alignment, given.selection), inner.walk);
   if (!sample) return std::nullopt;
   const auto guess = gather_evidence(inner, *sample);
   if (!guess) return std::nullopt;

@@ -49,7 +49,8 @@ class Case {
     for (size_t m = 1; m < models_.size(); ++m) given_->candidates.push_back(m);
     if (!base.empty()) given_->base = models_.size() - 1;
     const Seed seed{};
-    sample_ = draw_sample(alignment_, given_->roles, seed, fit_selection(seed, alignment_, 0), {})
+    sample_ = draw_sample(alignment_, given_->roles, seed,
+                          fit_selection(seed, alignment_, Selection::everything()), {})
                   .value();
   }
 

@@ -13,9 +13,10 @@ namespace {
 
 // Which rows the fit looks at: all, or kFitRows of them, one of each (role, layer) in turn.
 std::vector<size_t> choose_rows(const Alignment& alignment, const RoleTable& roles,
-                                const Seed& seed) {
+                                const Seed& seed, const Selection& selection) {
   std::vector<size_t> all(alignment.rows.size());
   std::iota(all.begin(), all.end(), size_t{0});
+  std::erase_if(all, [&](size_t i) { return selection.runs(alignment.rows[i]).empty(); });
   if (all.size() <= kFitRows) return all;
   std::map<std::pair<Role, int>, std::vector<size_t>> strata;
   for (const size_t i : all) {
@@ -92,7 +93,7 @@ SampleRow prepare(const Row& row, size_t index, const RoleTable& roles,
 
 }  // namespace
 
-Selection fit_selection(const Seed& seed, const Alignment& alignment, uint64_t at_most_bytes) {
+Selection fit_selection(const Seed& seed, const Alignment& alignment, const Selection& selection) {
   const size_t rows = std::clamp<size_t>(alignment.rows.size(), 1, kFitRows);
   uint64_t elements = 0, bytes = 0;
   for (const Row& row : alignment.rows) {
@@ -101,8 +102,8 @@ Selection fit_selection(const Seed& seed, const Alignment& alignment, uint64_t a
   }
   const uint64_t width = std::max<uint64_t>(1, bytes / std::max<uint64_t>(1, elements));
   // Few elements in all: read them all. Otherwise an equal share for each row.
-  uint64_t per_row = elements <= kFitElements ? bytes + 1 : kFitElements / rows * width;
-  if (at_most_bytes > 0) per_row = std::min(per_row, at_most_bytes);
+  const uint64_t per_row = elements <= kFitElements ? bytes + 1 : kFitElements / rows * width;
+  if (!selection.whole()) return selection.at_most(per_row);
   return Selection::sample(seed, {.bytes_per_tensor = per_row});
 }
 
@@ -125,7 +126,7 @@ Result<Sample> draw_sample(const Alignment& alignment, const RoleTable& roles, c
                            const Selection& selection, const WalkOptions& options) {
   Sample sample;
   std::vector<Row> rows;
-  for (const size_t i : choose_rows(alignment, roles, seed)) {
+  for (const size_t i : choose_rows(alignment, roles, seed, selection)) {
     sample.rows.push_back(prepare(alignment.rows[i], i, roles, selection));
     rows.push_back(alignment.rows[i]);
     // Views that cannot be decoded are not read.

@@ -32,9 +32,9 @@ struct Sample {
 inline constexpr uint64_t kFitElements = 1u << 19;
 inline constexpr size_t kFitRows = 1024;
 
-// Selection whose sample stays within kFitElements for this many rows (a lone small tensor is read
-// whole).
-Selection fit_selection(const Seed& seed, const Alignment& alignment, uint64_t at_most_bytes);
+// Of a selection of everything: one whose sample stays within kFitElements for this many rows (a
+// lone small tensor is read whole). Of a sample: so much of each of its runs, nothing else.
+Selection fit_selection(const Seed& seed, const Alignment& alignment, const Selection& selection);
 
 // About `elements` of them, the same share of every row (its first ones, at least kLeastRow): for
 // checks that need fewer than the fit.

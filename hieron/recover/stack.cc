@@ -17,6 +17,9 @@ namespace hieron {
 namespace {
 
 constexpr uint64_t kLookedAt = 16384;  // bytes of each tensor
+// Where a sample is all that is read: fewer, of as many tensors of each layer.
+constexpr uint64_t kSampledBytes = 4096;
+constexpr size_t kSampledTensors = 6;
 constexpr double kLeastMatched = 0.5;  // of the tensors of a layer
 constexpr uint64_t kScaleElements = 4096;
 constexpr int kScaleDigits = 5;
@@ -25,13 +28,13 @@ using Place = std::pair<size_t, uint64_t>;  // model, layer
 
 // What a tensor is called in any layer, its shape, its dtype and the first of its bytes.
 Result<std::string> fingerprint(const Checkpoint& model, const TensorInfo& tensor,
-                                const LayerName& place) {
+                                const LayerName& place, uint64_t looked_at) {
   std::string key = renumbered(tensor.name, place, 0);
   for (const uint64_t extent : tensor.shape) key += fmt::format("/{}", extent);
   key += fmt::format("/{}/", info(tensor.dtype).name);
   const auto width = static_cast<uint64_t>(info(tensor.dtype).bits) / 8;
   if (width == 0) return key;
-  std::vector<std::byte> bytes(std::min(tensor.bytes(), kLookedAt / width * width));
+  std::vector<std::byte> bytes(std::min(tensor.bytes(), looked_at / width * width));
   HIERON_CHECK(read_elements(model, tensor, 0, bytes));
   key.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   return key;
@@ -39,9 +42,13 @@ Result<std::string> fingerprint(const Checkpoint& model, const TensorInfo& tenso
 
 class StackFinder {
  public:
-  explicit StackFinder(const Candidates& given) : given_(given) {}
+  explicit StackFinder(const Candidates& given)
+      : given_(given), sampled_(!given.selection.whole()) {
+    if (sampled_) choose_suffixes();
+  }
 
   Result<std::optional<LayerStack>> run() {
+    announce();
     HIERON_CHECK(note_candidates());
     HIERON_CHECK(vote());
     if (votes_.empty() || votes_.rbegin()->first + 1 != votes_.size()) return std::nullopt;
@@ -60,13 +67,47 @@ class StackFinder {
   }
 
  private:
+  void announce() const {
+    std::vector<Wanted> wanted;
+    const auto add = [&](const Checkpoint& model) {
+      for (const TensorInfo& tensor : model.tensors) {
+        const auto place = layer_name(given_.roles, tensor);
+        const auto width = static_cast<uint64_t>(info(tensor.dtype).bits) / 8;
+        if (!place || width == 0 || !looked_at(tensor, *place)) continue;
+        wanted.push_back({&model, &tensor, 0, std::min(tensor.elements, bytes() / width)});
+      }
+    };
+    add(*given_.alignment.models[0]);
+    for (const size_t m : given_.candidates) add(*given_.alignment.models[m]);
+    will_read(wanted);
+  }
+
+  uint64_t bytes() const { return sampled_ ? kSampledBytes : kLookedAt; }
+
+  // The same few in every layer and model, spread over their names.
+  void choose_suffixes() {
+    std::set<std::string> all;
+    for (const TensorInfo& tensor : given_.alignment.models[0]->tensors) {
+      const auto place = layer_name(given_.roles, tensor);
+      if (place && !tensor.known) all.insert(renumbered(tensor.name, *place, 0));
+    }
+    const std::vector<std::string> sorted(all.begin(), all.end());
+    const size_t count = std::min(sorted.size(), kSampledTensors);
+    for (size_t k = 0; k < count; ++k) suffixes_.insert(sorted[k * sorted.size() / count]);
+  }
+
+  bool looked_at(const TensorInfo& tensor, const LayerName& place) const {
+    if (tensor.known) return false;
+    return !sampled_ || suffixes_.contains(renumbered(tensor.name, place, 0));
+  }
+
   Status note_candidates() {
     for (const size_t m : given_.candidates) {
       const Checkpoint& model = *given_.alignment.models[m];
       for (const TensorInfo& tensor : model.tensors) {
         const auto place = layer_name(given_.roles, tensor);
-        if (!place) continue;
-        HIERON_TRY(std::string key, fingerprint(model, tensor, *place));
+        if (!place || !looked_at(tensor, *place)) continue;
+        HIERON_TRY(std::string key, fingerprint(model, tensor, *place, bytes()));
         places_[std::move(key)].push_back({m, place->layer});
       }
     }
@@ -77,10 +118,10 @@ class StackFinder {
     const Checkpoint& suspect = *given_.alignment.models[0];
     for (const TensorInfo& tensor : suspect.tensors) {
       const auto place = layer_name(given_.roles, tensor);
-      if (!place) continue;
+      if (!place || !looked_at(tensor, *place)) continue;
       ++tensors_[place->layer];
       auto& votes = votes_[place->layer];
-      HIERON_TRY(const std::string key, fingerprint(suspect, tensor, *place));
+      HIERON_TRY(const std::string key, fingerprint(suspect, tensor, *place, bytes()));
       const auto found = places_.find(key);
       if (found == places_.end()) continue;
       for (const Place& where : found->second) ++votes[where];
@@ -181,6 +222,8 @@ class StackFinder {
   }
 
   const Candidates& given_;
+  const bool sampled_;
+  std::set<std::string> suffixes_;  // of the tensors that a sample looks at
   std::unordered_map<std::string, std::vector<Place>> places_;
   std::map<uint64_t, uint64_t> tensors_;                 // by layer of the suspect
   std::map<uint64_t, std::map<Place, uint64_t>> votes_;  // by layer of the suspect

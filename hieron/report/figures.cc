@@ -266,6 +266,9 @@ std::vector<Statement> limits(const AuditResult& result) {
                                  show_bytes(sampling.bytes_total),
                                  show_percent(sampling.bytes_read, sampling.bytes_total));
   if (!sampling.mode.empty()) read += fmt::format(", mode {}", printable(sampling.mode));
+  if (sampling.requests) {
+    read += fmt::format(", {} requests to the hub", with_commas(*sampling.requests));
+  }
   if (!sampling.seed.empty()) read += fmt::format(", seed {}", printable(sampling.seed));
   if (result.seconds > 0) read += fmt::format(", in {:.2f} s", result.seconds);
   std::vector<Statement> out{{"Read", read + '.'}};

@@ -188,11 +188,13 @@ Json tensor_json(const TensorFigures& tensor) {
 }
 
 Json sampling_json(const Sampling& sampling) {
-  return {{"mode", sampling.mode},
-          {"bytes_read", sampling.bytes_read},
-          {"bytes_total", sampling.bytes_total},
-          {"seed", sampling.seed},
-          {"bound", sampling.bound}};
+  Json json{{"mode", sampling.mode},
+            {"bytes_read", sampling.bytes_read},
+            {"bytes_total", sampling.bytes_total}};
+  if (sampling.requests) json["requests"] = *sampling.requests;
+  json["seed"] = sampling.seed;
+  json["bound"] = sampling.bound;
+  return json;
 }
 
 // The outermost object, a field a line and a list item a line: never the whole tree in memory at

@@ -12,7 +12,9 @@
 #include "hieron/core/text.h"
 #include "hieron/format/safetensors.h"
 #include "hieron/format/shard_index.h"
+#include "hieron/hub/reference.h"
 #include "hieron/walk/assemble.h"
+#include "hieron/walk/opening.h"
 
 namespace hieron {
 namespace {
@@ -23,11 +25,10 @@ constexpr uint64_t kMaxIndexBytes = 256u << 20;
 constexpr uint64_t kMaxConfigBytes = 16u << 20;
 constexpr std::string_view kIndexSuffix = ".safetensors.index.json";
 
-// What a reference stands for on disk: the weight files, and the index that names them, if any.
+// What a reference stands for on disk.
 struct Located {
   fs::path folder;
-  std::vector<std::string> files;  // relative to folder
-  std::string index;               // relative, or empty
+  WeightFiles weights;
 };
 
 uint32_t hash_of(std::string_view name) {
@@ -40,33 +41,27 @@ bool is_regular(const fs::path& path) {
 }
 
 Result<Located> locate_in_folder(const fs::path& folder, const std::string& ref) {
-  if (is_regular(folder / "model.safetensors.index.json")) {
-    return Located{folder, {}, "model.safetensors.index.json"};
-  }
-  if (is_regular(folder / "model.safetensors")) return Located{folder, {"model.safetensors"}, {}};
-  Located found{folder, {}, {}};
   std::error_code failed;
-  std::vector<std::string> indexes;
+  std::vector<std::string> names;
   for (const auto& entry : fs::directory_iterator(folder, failed)) {
-    const std::string file = entry.path().filename().string();
-    if (file.starts_with('.')) continue;
-    if (file.ends_with(kIndexSuffix)) indexes.push_back(file);
-    if (file.ends_with(".safetensors")) found.files.push_back(file);
+    names.push_back(entry.path().filename().string());
   }
   if (failed) {
     return system_error(fmt::format("{}: cannot list the folder ({}); check its permissions.", ref,
                                     failed.message()),
                         ref);
   }
-  if (indexes.size() == 1) return Located{folder, {}, indexes[0]};
-  if (found.files.empty()) {
-    return refuse(fmt::format("{}: the folder holds no .safetensors file; give the folder of a "
-                              "checkpoint, a .safetensors file, or its index.",
-                              ref),
-                  ref);
-  }
-  std::ranges::sort(found.files);
-  return found;
+  std::erase_if(names, [&](const std::string& name) {
+    return name == kStandardIndex && !is_regular(folder / name);
+  });
+  std::erase_if(names, [&](const std::string& name) {
+    return name == kStandardFile && !is_regular(folder / name);
+  });
+  if (auto found = weight_files(std::move(names))) return Located{folder, *std::move(found)};
+  return refuse(fmt::format("{}: the folder holds no .safetensors file; give the folder of a "
+                            "checkpoint, a .safetensors file, or its index.",
+                            ref),
+                ref);
 }
 
 Result<Located> locate(const std::string& ref) {
@@ -78,8 +73,8 @@ Result<Located> locate(const std::string& ref) {
   }
   if (!fs::exists(status)) {
     return system_error(
-        fmt::format("{}: there is no such file or folder; give a folder, a .safetensors file or an "
-                    "index (models on a hub are not read yet: download them first).",
+        fmt::format("{}: there is no such file or folder; give a folder, a .safetensors file, an "
+                    "index, or a model on the hub as org/name[@revision].",
                     ref),
         ref);
   }
@@ -87,37 +82,14 @@ Result<Located> locate(const std::string& ref) {
   fs::path folder = path.parent_path();
   if (folder.empty()) folder = ".";
   const std::string file = path.filename().string();
-  if (file.ends_with(".index.json")) return Located{folder, {}, file};
+  if (file.ends_with(".index.json")) return Located{folder, {{}, file}};
   if (!file.ends_with(".safetensors")) {
     return refuse(fmt::format("{}: not a checkpoint: expected a folder, a .safetensors file or a "
                               "model.safetensors.index.json.",
                               ref),
                   ref);
   }
-  return Located{folder, {file}, {}};
-}
-
-Status add_file(Checkpoint& checkpoint, CheckpointFile file) {
-  const auto index = static_cast<uint32_t>(checkpoint.files.size());
-  HIERON_TRY(SafetensorsHeader header, read_safetensors_header(*file.file));
-  for (StoredTensor& stored : header.tensors) {
-    const uint64_t elements = element_count(stored.shape).value_or(0);
-    checkpoint.tensors.push_back(TensorInfo{.name = std::move(stored.name),
-                                            .dtype = stored.dtype,
-                                            .shape = std::move(stored.shape),
-                                            .elements = elements,
-                                            .stored = {index, stored.offset},
-                                            .computed = nullptr});
-  }
-  checkpoint.metadata.merge(header.metadata);
-  for (std::string& warning : header.warnings) checkpoint.warnings.push_back(std::move(warning));
-  checkpoint.files.push_back(std::move(file));
-  return {};
-}
-
-Result<ShardIndex> read_index(const std::string& path) {
-  HIERON_TRY(const std::string text, read_text(path, kMaxIndexBytes));
-  return parse_shard_index(text, path);
+  return Located{folder, {{file}, {}}};
 }
 
 // The index and the headers must agree, both ways.
@@ -154,35 +126,66 @@ Status check_index(const Checkpoint& checkpoint, const ShardIndex& index, const 
   return {};
 }
 
-// `shards`: what the index says, if there is one.
-Result<std::shared_ptr<const Checkpoint>> assemble(CheckpointParts parts,
-                                                   const std::optional<ShardIndex>& shards) {
-  auto checkpoint = std::make_shared<Checkpoint>();
-  checkpoint->ref = std::move(parts.ref);
-  checkpoint->commit = std::move(parts.commit);
-  checkpoint->folder = parts.folder;
-  if (shards) {
-    checkpoint->metadata = shards->metadata;
-    checkpoint->tensors.reserve(shards->weight_map.size());
+}  // namespace
+
+std::optional<WeightFiles> weight_files(std::vector<std::string> names) {
+  if (std::ranges::find(names, kStandardIndex) != names.end()) {
+    return WeightFiles{{}, std::string(kStandardIndex)};
   }
-  for (CheckpointFile& file : parts.files) HIERON_CHECK(add_file(*checkpoint, std::move(file)));
-  HIERON_CHECK(checkpoint->index());
-  if (shards) {
-    HIERON_CHECK(
-        check_index(*checkpoint, *shards, (fs::path(parts.folder) / parts.index_file).string()));
+  if (std::ranges::find(names, kStandardFile) != names.end()) {
+    return WeightFiles{{std::string(kStandardFile)}, {}};
   }
-  const fs::path config = fs::path(parts.folder) / "config.json";
-  if (is_regular(config)) {
-    if (auto text = read_text(config.string(), kMaxConfigBytes)) {
-      checkpoint->config_json = *std::move(text);
-    } else {
-      checkpoint->warnings.push_back(text.error().sentence);
-    }
+  WeightFiles found;
+  std::vector<std::string> indexes;
+  for (std::string& name : names) {
+    if (name.starts_with('.')) continue;
+    if (name.ends_with(kIndexSuffix)) indexes.push_back(name);
+    if (name.ends_with(".safetensors")) found.files.push_back(std::move(name));
   }
-  return checkpoint;
+  if (indexes.size() == 1) return WeightFiles{{}, indexes[0]};
+  if (found.files.empty()) return {};
+  std::ranges::sort(found.files);
+  return found;
 }
 
-}  // namespace
+Result<ShardIndex> read_index(const std::string& path) {
+  HIERON_TRY(const std::string text, read_text(path, kMaxIndexBytes));
+  return parse_shard_index(text, path);
+}
+
+Status add_file(Checkpoint& checkpoint, CheckpointFile source) {
+  const auto index = static_cast<uint32_t>(checkpoint.files.size());
+  HIERON_TRY(SafetensorsHeader header, read_safetensors_header(*source.file));
+  for (StoredTensor& stored : header.tensors) {
+    const uint64_t elements = element_count(stored.shape).value_or(0);
+    checkpoint.tensors.push_back(TensorInfo{.name = std::move(stored.name),
+                                            .dtype = stored.dtype,
+                                            .shape = std::move(stored.shape),
+                                            .elements = elements,
+                                            .stored = {index, stored.offset},
+                                            .computed = nullptr});
+  }
+  checkpoint.metadata.merge(header.metadata);
+  for (std::string& warning : header.warnings) checkpoint.warnings.push_back(std::move(warning));
+  checkpoint.files.push_back(std::move(source));
+  return {};
+}
+
+Status complete(Checkpoint& checkpoint, const ShardIndex* shards, const std::string& index_path) {
+  HIERON_CHECK(checkpoint.index());
+  if (shards) {
+    HIERON_CHECK(check_index(checkpoint, *shards, index_path));
+  }
+  const fs::path config = fs::path(checkpoint.folder) / "config.json";
+  if (is_regular(config)) {
+    if (auto text = read_text(config.string(), kMaxConfigBytes)) {
+      checkpoint.config_json = *std::move(text);
+    } else {
+      checkpoint.warnings.push_back(text.error().sentence);
+    }
+  }
+  return {};
+}
 
 size_t Checkpoint::slot_of(std::string_view name, uint32_t hash) const {
   const size_t mask = by_name_.size() - 1;
@@ -241,46 +244,107 @@ Status read_elements(const Checkpoint& checkpoint, const TensorInfo& tensor, uin
   return checkpoint.files[tensor.stored.file].file->read_at(tensor.stored.offset + offset, out);
 }
 
-Result<std::shared_ptr<const Checkpoint>> assemble_checkpoint(CheckpointParts parts) {
-  std::optional<ShardIndex> shards;
-  if (!parts.index_file.empty()) {
-    HIERON_TRY(shards, read_index((fs::path(parts.folder) / parts.index_file).string()));
+namespace {
+
+std::map<const File*, std::vector<Extent>> extents_of(std::span<const Wanted> wanted) {
+  std::map<const File*, std::vector<Extent>> extents;
+  for (const Wanted& w : wanted) {
+    if (w.tensor->computed) continue;
+    const auto bits = static_cast<uint64_t>(info(w.tensor->dtype).bits);
+    extents[w.checkpoint->files[w.tensor->stored.file].file.get()].push_back(
+        {w.tensor->stored.offset + w.first * bits / 8, w.count * bits / 8});
   }
-  return assemble(std::move(parts), shards);
+  for (auto& [file, all] : extents) std::ranges::sort(all, {}, &Extent::offset);
+  return extents;
 }
 
-Result<std::shared_ptr<const Checkpoint>> open_checkpoint(const std::string& ref) {
+}  // namespace
+
+void will_read(std::span<const Wanted> wanted) {
+  for (const auto& [file, extents] : extents_of(wanted)) file->will_read(extents);
+}
+
+uint64_t far_bytes(std::span<const Wanted> wanted) {
+  uint64_t bytes = 0;
+  for (const auto& [file, extents] : extents_of(wanted)) bytes += file->far_bytes(extents);
+  return bytes;
+}
+
+bool is_far(const Checkpoint& checkpoint) {
+  return std::ranges::any_of(checkpoint.files, [](const CheckpointFile& file) {
+    const Extent all{0, file.bytes};
+    return file.file->far_bytes({&all, 1}) > 0;
+  });
+}
+
+namespace {
+
+Result<std::shared_ptr<const Checkpoint>> open_here(const std::string& ref) {
   HIERON_TRY(Located located, locate(ref));
+  auto checkpoint = std::make_shared<Checkpoint>();
+  checkpoint->ref = ref;
+  checkpoint->folder = located.folder.string();
   std::optional<ShardIndex> shards;
-  if (!located.index.empty()) {
-    const std::string path = (located.folder / located.index).string();
-    HIERON_TRY(shards, read_index(path));
-    located.files = shards->shards;
-    for (const std::string& file : located.files) {
+  const std::string index = (located.folder / located.weights.index).string();
+  if (!located.weights.index.empty()) {
+    HIERON_TRY(shards, read_index(index));
+    located.weights.files = shards->shards;
+    for (const std::string& file : located.weights.files) {
       if (is_regular(located.folder / file)) continue;
       return refuse(
           fmt::format("{}: the index names the shard {}, which is not there; the download "
                       "is incomplete, fetch it.",
-                      path, printable(file)),
-          path);
+                      index, printable(file)),
+          index);
     }
+    checkpoint->metadata = shards->metadata;
+    checkpoint->tensors.reserve(shards->weight_map.size());
   }
-  CheckpointParts parts{ref, {}, located.folder.string(), located.index, {}};
-  for (const std::string& name : located.files) {
-    HIERON_TRY(std::unique_ptr<File> file, open_file((located.folder / name).string()));
+  for (const std::string& name : located.weights.files) {
+    HIERON_TRY(std::shared_ptr<const File> file, open_file((located.folder / name).string()));
     const uint64_t bytes = file->size();
-    parts.files.push_back({name, bytes, std::shared_ptr<const File>(std::move(file))});
+    HIERON_CHECK(add_file(*checkpoint, {name, bytes, std::move(file)}));
   }
-  return assemble(std::move(parts), shards);
+  HIERON_CHECK(complete(*checkpoint, shards ? &*shards : nullptr, index));
+  return checkpoint;
+}
+
+bool exists(const std::string& path) {
+  std::error_code failed;
+  const fs::file_status status = fs::status(path, failed);
+  return status.type() != fs::file_type::not_found;
+}
+
+}  // namespace
+
+Result<std::shared_ptr<const Checkpoint>> open_checkpoint(const std::string& ref,
+                                                          const ModelSource& source) {
+  const auto on_hub = source.hub && !exists(ref) ? parse_hub_reference(ref) : std::nullopt;
+  return on_hub ? open_on_hub(ref, *on_hub, *source.hub, source.access) : open_here(ref);
+}
+
+Result<std::shared_ptr<const Checkpoint>> assemble_checkpoint(CheckpointParts parts) {
+  auto checkpoint = std::make_shared<Checkpoint>();
+  checkpoint->ref = std::move(parts.ref);
+  checkpoint->commit = std::move(parts.commit);
+  checkpoint->folder = parts.folder;
+  const std::string index = (fs::path(parts.folder) / parts.index_file).string();
+  std::optional<ShardIndex> shards;
+  if (!parts.index_file.empty()) {
+    HIERON_TRY(shards, read_index(index));
+    checkpoint->metadata = shards->metadata;
+    checkpoint->tensors.reserve(shards->weight_map.size());
+  }
+  for (CheckpointFile& file : parts.files) HIERON_CHECK(add_file(*checkpoint, std::move(file)));
+  HIERON_CHECK(complete(*checkpoint, shards ? &*shards : nullptr, index));
+  return checkpoint;
 }
 
 std::string index_file_of(const Checkpoint& checkpoint) {
-  std::error_code ignored;
   if (checkpoint.folder.empty()) return {};
-  const bool path = fs::exists(checkpoint.ref, ignored);
-  const auto located =
-      path ? locate(checkpoint.ref) : locate_in_folder(checkpoint.folder, checkpoint.ref);
-  return located ? located->index : std::string();
+  const auto located = exists(checkpoint.ref) ? locate(checkpoint.ref)
+                                              : locate_in_folder(checkpoint.folder, checkpoint.ref);
+  return located ? located->weights.index : std::string();
 }
 
 }  // namespace hieron

@@ -18,6 +18,7 @@
 #include "hieron/core/dtype.h"
 #include "hieron/core/error.h"
 #include "hieron/core/shape.h"
+#include "hieron/hub/access.h"
 #include "hieron/io/file.h"
 
 namespace hieron {
@@ -33,6 +34,8 @@ class ComputedTensor {
   virtual ~ComputedTensor() = default;
   // Elements [first, first + out.size()/element size), as stored in the tensor's dtype.
   virtual Status read(uint64_t first, std::span<std::byte> out) const = 0;
+  // Does the first of its elements take all of its inputs' (a rank, a norm)?
+  virtual bool reads_all() const { return false; }
 };
 
 struct Stored {
@@ -103,9 +106,23 @@ struct Checkpoint {
 Status read_elements(const Checkpoint& checkpoint, const TensorInfo& tensor, uint64_t first,
                      std::span<std::byte> out);
 
+// Elements that read_elements() will soon be asked for: from files far away they are fetched
+// together.
+struct Wanted {
+  const Checkpoint* checkpoint;
+  const TensorInfo* tensor;
+  uint64_t first, count;
+};
+void will_read(std::span<const Wanted> wanted);
+// Bytes of them that would have to be fetched over a network.
+uint64_t far_bytes(std::span<const Wanted> wanted);
+bool is_far(const Checkpoint& checkpoint);  // does any of its weight files lie far away?
+
 // `ref`: a folder (model.safetensors.index.json, or model.safetensors, or its *.safetensors files),
-// a .safetensors file, or an index file. Headers and the index are read and checked against each
-// other.
-Result<std::shared_ptr<const Checkpoint>> open_checkpoint(const std::string& ref);
+// a .safetensors file, or an index file; else, if `source` has a hub, a model there:
+// org/name[@revision] or hf://…. An existing path wins. Headers and the index are read and checked
+// against each other.
+Result<std::shared_ptr<const Checkpoint>> open_checkpoint(const std::string& ref,
+                                                          const ModelSource& source = {});
 
 }  // namespace hieron

@@ -40,6 +40,12 @@ Selection Selection::sample(const Seed& seed, SampleSize size) {
   return selection;
 }
 
+Selection Selection::at_most(uint64_t bytes_per_tensor) const {
+  Selection shorter = *this;
+  shorter.at_most_ = std::max<uint64_t>(1, bytes_per_tensor);
+  return shorter;
+}
+
 std::vector<Run> Selection::runs(const Row& row) const {
   std::vector<Run> runs;
   bool all = true;
@@ -48,7 +54,12 @@ std::vector<Run> Selection::runs(const Row& row) const {
     runs = all ? known_of(row, *view) : intersection(runs, known_of(row, *view));
     all = false;
   }
-  return all ? drawn(row) : runs;
+  if (all) runs = drawn(row);
+  if (at_most_ == UINT64_MAX || runs.empty()) return runs;
+  const auto bits = static_cast<uint64_t>(info(row.views[0]->tensor->dtype).bits);
+  const uint64_t each = std::max<uint64_t>(1, at_most_ * 8 / bits / runs.size());
+  for (Run& run : runs) run.count = std::min(run.count, each);
+  return runs;
 }
 
 std::vector<Run> Selection::drawn(const Row& row) const {

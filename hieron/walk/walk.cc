@@ -123,6 +123,24 @@ uint64_t selected_bytes(std::span<const Row> rows, const Selection& selection) {
   return total;
 }
 
+// Tells files that lie far away what will be read of them, all at once and before the first of it
+// is needed: so their requests are many in flight, and neighbours are asked for together.
+void announce(std::span<const Checkpoint* const> models, std::span<const Row> rows,
+              const Selection& selection) {
+  const auto far = [](const Checkpoint* model) { return is_far(*model); };
+  if (std::ranges::none_of(models, far)) return;
+  std::vector<Wanted> wanted;
+  for (const Row& row : rows) {
+    for (const Run& run : selection.runs(row)) {
+      for (size_t m = 0; m < models.size(); ++m) {
+        const TensorView* view = view_of(row, m);
+        if (view) wanted.push_back({models[m], view->tensor, view->first + run.first, run.count});
+      }
+    }
+  }
+  will_read(wanted);
+}
+
 // One worker's memory: for each model a page-aligned buffer of one read and a page on either side.
 class Buffers {
  public:
@@ -172,6 +190,10 @@ class Buffers {
     // Whole pages around the block, so that a direct read needs no second copy.
     const uint64_t low = begin / kPage * kPage;
     const uint64_t high = std::min((begin + bytes + kPage - 1) / kPage * kPage, source.bytes);
+    const Extent pages{low, high - low};
+    if (source.file->far_bytes({&pages, 1}) > 0) {  // not for a few bytes more from far away
+      return source.file->read_at(begin, {buffer, bytes});
+    }
     base_[m] = buffer + (begin - low);
     return source.file->read_at(low, {buffer, high - low});
   }
@@ -333,6 +355,7 @@ Result<WalkStats> walk(std::span<const Checkpoint* const> models, std::span<cons
   const uint64_t fair = total_elements(rows) / (4 * worker_count(options)) * element_bits / 8;
   WalkRun run(models, rows, selection, visitor, options, block_elements, widest * element_bits / 8,
               std::min(bytes, fair));
+  announce(models, rows, selection);
   return run.run();
 }
 

@@ -14,11 +14,11 @@
 namespace hieron {
 
 // Thread-safe. What was appended can be read at once.
-class Spool final : public File {
+class GrowingFile final : public File {
  public:
   // A new file at `path`; refuses to hold more than `most_bytes`.
-  static Result<std::shared_ptr<Spool>> create(const std::string& path, uint64_t most_bytes);
-  ~Spool() override;
+  static Result<std::shared_ptr<GrowingFile>> create(const std::string& path, uint64_t most_bytes);
+  ~GrowingFile() override;
 
   // It is a file like any other from now on: on disk, and there to stay.
   Status keep();
@@ -33,7 +33,7 @@ class Spool final : public File {
   Status read_at(uint64_t offset, std::span<std::byte> out) const override;
 
  private:
-  Spool(std::string path, uint64_t most_bytes, int fd)
+  GrowingFile(std::string path, uint64_t most_bytes, int fd)
       : path_(std::move(path)), most_bytes_(most_bytes), fd_(fd) {}
 
   const std::string path_;

@@ -1,4 +1,4 @@
-#include "hieron/io/spool.h"
+#include "hieron/io/growing_file.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -12,18 +12,19 @@
 
 namespace hieron {
 
-Result<std::shared_ptr<Spool>> Spool::create(const std::string& path, uint64_t most_bytes) {
+Result<std::shared_ptr<GrowingFile>> GrowingFile::create(const std::string& path,
+                                                         uint64_t most_bytes) {
   const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
   if (fd < 0) return system_failure(path, "written", errno);
-  return std::shared_ptr<Spool>(new Spool(path, most_bytes, fd));
+  return std::shared_ptr<GrowingFile>(new GrowingFile(path, most_bytes, fd));
 }
 
-Spool::~Spool() {
+GrowingFile::~GrowingFile() {
   ::close(fd_);
   if (!kept_) ::unlink(path_.c_str());
 }
 
-Status Spool::keep() {
+Status GrowingFile::keep() {
   int failed;
   while ((failed = syscalls().fsync(fd_)) != 0 && errno == EINTR) {
   }
@@ -32,7 +33,7 @@ Status Spool::keep() {
   return {};
 }
 
-Result<uint64_t> Spool::append(std::span<const std::byte> bytes) {
+Result<uint64_t> GrowingFile::append(std::span<const std::byte> bytes) {
   uint64_t start;
   {
     const std::lock_guard lock(mutex_);
@@ -53,12 +54,12 @@ Result<uint64_t> Spool::append(std::span<const std::byte> bytes) {
   return start;
 }
 
-uint64_t Spool::size() const {
+uint64_t GrowingFile::size() const {
   const std::lock_guard lock(mutex_);
   return size_;
 }
 
-Status Spool::read_at(uint64_t offset, std::span<std::byte> out) const {
+Status GrowingFile::read_at(uint64_t offset, std::span<std::byte> out) const {
   while (!out.empty()) {
     const int64_t n = syscalls().pread(fd_, out.data(), out.size(), static_cast<int64_t>(offset));
     if (n < 0 && errno == EINTR) continue;

@@ -1,0 +1,170 @@
+#!/usr/bin/env python3
+"""What an audit of three models of hundreds of billions of parameters fetches from a hub.
+
+usage: far_models.py HIERON [MODEL...]     models of tests/data/hub/patterns.tsv; default: the two largest kinds
+
+The tensor names and shapes are those of the public model; the weights are made up when they are asked for: a base,
+two fine-tunes of it, and the suspect, .6 of one and .4 of the other in single precision, rounded once. The suspect is
+audited against the fine-tunes; the verdict must be exact-merge. A second suspect is a third fine-tune: it must be
+cleared. Prints requests and bytes as the server counts them, processor time and memory of the program.
+"""
+
+import json
+import os
+import resource
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+
+ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir)
+sys.path.insert(0, os.path.join(ROOT, "tests"))
+sys.argv, ASKED = [sys.argv[0], "", os.path.join(ROOT, "tests", "data")], sys.argv[1:]
+from fake_hub import FakeHub, FileOnDisk, MadeUpFile  # noqa: E402
+from plan_hub_test import patterns, tensors  # noqa: E402
+
+SHARD = 8_500_000_000
+
+
+def hashed(index, key):
+    """SplitMix64 of element numbers."""
+    with np.errstate(over="ignore"):
+        x = index * np.uint64(0x9E3779B97F4A7C15) + np.uint64(key)
+        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return x ^ (x >> np.uint64(31))
+
+
+def bell(index, key):
+    """About normal: the sum of four 16-bit numbers."""
+    x = hashed(index, key)
+    total = sum(((x >> np.uint64(16 * i)) & np.uint64(0xFFFF)).astype(np.float32) for i in range(4))
+    return (total / 65536 - 2) * np.float32(1.7320508)
+
+
+def bf16(values):
+    bits = values.view(np.uint32)
+    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
+
+
+def widened(words):
+    return (words.astype(np.uint32) << 16).view(np.float32)
+
+
+def weights(model, shard, first, count):
+    index = np.arange(first, first + count, dtype=np.uint64)
+
+    def tuned(key):
+        base = np.float32(0.02) * bell(index, shard * 7919 + 1)
+        return bf16(base + np.float32(0.0005) * bell(index, shard * 7919 + key))
+
+    if model == "suspect":
+        return bf16(np.float32(0.6) * widened(tuned(2)) + np.float32(0.4) * widened(tuned(3)))
+    return tuned({"a": 2, "b": 3, "innocent": 4}[model])
+
+
+SENT = [0]  # bytes of weight files
+
+
+def made_up(model, number, header, size):
+    def read(offset, count):
+        end = min(offset + count, size)
+        SENT[0] += end - offset
+        out = bytearray(header[offset:end])
+        if end > len(header):
+            begin = max(offset, len(header)) - len(header)
+            first, last = begin // 2, (end - len(header) + 1) // 2
+            body = weights(model, number, first, last - first).tobytes()
+            out += body[begin - 2 * first : end - len(header) - 2 * first]
+        return bytes(out)
+
+    return MadeUpFile(size, read, f"{model}/{number}")
+
+
+def shards(rows):
+    """[(header, bytes of weights)], [(tensor, shard)], and the number of parameters."""
+    files, placed, header, offset = [], [], {}, 0
+
+    def close():
+        text = json.dumps(header).encode()
+        text += b" " * (-len(text) % 8)
+        files.append((struct.pack("<Q", len(text)) + text, offset))
+
+    for name, shape in tensors(rows):
+        size = 2 * int(np.prod(shape, dtype=object))
+        if header and offset + size > SHARD:
+            close()
+            header, offset = {}, 0
+        header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [offset, offset + size]}
+        placed.append((name, len(files)))
+        offset += size
+    close()
+    return files, placed
+
+
+def publish(hub, folder, kind):
+    architecture, rows = patterns(kind)
+    files, placed = shards(rows)
+    total = sum(size for _, size in files)
+
+    def name(i):
+        return f"model-{i + 1:05}-of-{len(files):05}.safetensors"
+
+    index = {"metadata": {"total_size": total}, "weight_map": {tensor: name(i) for tensor, i in placed}}
+    small = {"config.json": {"architectures": [architecture]}, "model.safetensors.index.json": index}
+    for file, value in small.items():
+        with open(os.path.join(folder, file), "w") as f:
+            json.dump(value, f)
+    for model in ("a", "b", "suspect", "innocent"):
+        published = {file: FileOnDisk(os.path.join(folder, file)) for file in small}
+        for i, (header, size) in enumerate(files):
+            published[name(i)] = made_up(model, i, header, len(header) + size)
+        hub.add(f"far/{model}", files=published)
+    return len(placed), total
+
+
+def audit(program, hub, suspect):
+    before = len(hub.requests)
+    with tempfile.TemporaryDirectory() as home:
+        spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+        start = time.time()
+        done = subprocess.run(
+            [program, "audit", f"far/{suspect}", "--parent", "far/a", "--base", "far/b", "--json", "-", "--seed", "1"],
+            env=os.environ | {"HF_ENDPOINT": hub.endpoint, "HF_HOME": home},
+            capture_output=True,
+        )
+        wall = time.time() - start
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    if not done.stdout:
+        raise SystemExit(done.stderr.decode())
+    result = json.loads(done.stdout)
+    cpu = after.ru_utime + after.ru_stime - spent.ru_utime - spent.ru_stime
+    return result, len(hub.requests) - before, wall, cpu, after.ru_maxrss / 1024
+
+
+def main():
+    program = os.path.abspath(ASKED[0])
+    for kind in ASKED[1:] or ["Qwen/Qwen3.5-397B-A17B", "moonshotai/Kimi-K2-Instruct"]:
+        with tempfile.TemporaryDirectory() as folder, FakeHub() as hub:
+            count, total = publish(hub, folder, kind)
+            print(f"{kind}: {count:,} tensors, {total / 1e9:,.0f} GB a model")
+            for suspect, expected in (("suspect", "exact-merge"), ("innocent", None)):
+                sent = SENT[0]
+                result, requests, wall, cpu, memory = audit(program, hub, suspect)
+                kind_found = result["verdict"]["kind"]
+                depth = result["depth"] or {}
+                print(
+                    f"  {suspect}: {kind_found}, {(SENT[0] - sent) / 1e6:,.1f} MB in {requests:,} requests, "
+                    f"{depth.get('informative_16', 0):,} elements informative at 16, {wall:.1f} s, "
+                    f"{cpu:.1f} s of processor, {memory:.0f} MiB"
+                )
+                wrong = kind_found != expected if expected else kind_found in ("exact-merge", "merge-with-changes")
+                if wrong:
+                    raise SystemExit(result["verdict"]["sentence"])
+
+
+if __name__ == "__main__":
+    main()
