@@ -8,10 +8,12 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "hieron/cli/hub_session.h"
 #include "hieron/cli/progress.h"
 #include "hieron/core/text.h"
 #include "hieron/evidence/decide.h"
 #include "hieron/evidence/verify.h"
+#include "hieron/hub/reference.h"
 #include "hieron/merge/computed.h"
 
 namespace hieron {
@@ -37,11 +39,22 @@ Result<uint64_t> most_bytes(const AskedEvidence& asked) {
 
 // ---- the originals of a pack
 
-// The checkpoints of --against, by the name of the model in the pack.
+// A hub's model at the commit that the pack names; empty: it is none.
+std::string hub_ref(const PackedModel& model) {
+  const auto reference = parse_hub_reference(model.ref);
+  if (model.commit.empty() || !reference) return {};
+  return fmt::format("hf://{}@{}", reference->repo, model.commit);
+}
+
+// The checkpoints of --against, by the name of the model in the pack; with `from_hub` also the
+// models of a hub.
 class Originals {
  public:
-  static Result<Originals> open(const std::vector<std::string>& against) {
+  static Result<Originals> open(const std::vector<std::string>& against, ModelSource source,
+                                bool from_hub) {
     Originals originals;
+    originals.source_ = std::move(source);
+    originals.from_hub_ = from_hub;
     for (const std::string& text : against) {
       const size_t equals = text.find('=');
       if (equals == 0 || equals == text.npos || equals + 1 == text.size()) {
@@ -51,15 +64,20 @@ class Originals {
                         "the names.",
                         printable(text)));
       }
-      HIERON_TRY(auto model, open_ref(text.substr(equals + 1)));
+      HIERON_TRY(auto model, open_ref(text.substr(equals + 1), originals.source_));
       originals.models_[text.substr(0, equals)] = std::move(model);
     }
     return originals;
   }
 
   Result<std::shared_ptr<const File>> find(const PackedModel& model, const PackedWeights& file) {
-    const auto found = models_.find(model.ref);
-    if (found == models_.end()) return nullptr;
+    auto found = models_.find(model.ref);
+    if (found == models_.end()) {
+      const std::string ref = from_hub_ ? hub_ref(model) : std::string();
+      if (ref.empty()) return nullptr;
+      HIERON_TRY(auto opened, open_ref(ref, source_));
+      found = models_.emplace(model.ref, std::move(opened)).first;
+    }
     used_.insert(model.ref);
     const auto& files = found->second->files;
     const auto same = std::ranges::find(files, file.path, &CheckpointFile::path);
@@ -84,6 +102,8 @@ class Originals {
  private:
   std::map<std::string, std::shared_ptr<const Checkpoint>> models_;
   std::set<std::string> used_;
+  ModelSource source_;
+  bool from_hub_ = false;
 };
 
 Result<uint64_t> blocks_to_fetch(const std::string& text) {
@@ -169,7 +189,7 @@ void add_evidence_options(CLI::App& command, AskedEvidence& asked) {
 Result<std::unique_ptr<Recorder>> begin_evidence(const AskedEvidence& asked,
                                                  const std::string& sample, AuditOptions& options) {
   if (asked.path.empty()) return nullptr;
-  if (sample == "auto") options.sample_bytes = kPackSample;
+  if (sample == "auto" && options.sample_bytes == 0) options.sample_bytes = kPackSample;
   HIERON_TRY(const uint64_t most, most_bytes(asked));
   return Recorder::begin({asked.path, asked.overwrite, most});
 }
@@ -202,15 +222,18 @@ void add_evidence_check_options(CLI::App& command, AskedCheck& asked) {
       ->allow_extra_args(false);
   command
       .add_option("--refetch", asked.refetch,
-                  "so many blocks, drawn at random, or all (default of --against: all)")
+                  "compare so many blocks, drawn at random, or all, also with the hub that models "
+                  "came from (default of --against: all)")
       ->type_name("BLOCKS");
 }
 
 Outcome verify_evidence(const AskedCheck& asked, const Context& context) {
   HIERON_TRY(const uint64_t blocks, blocks_to_fetch(asked.refetch));
-  HIERON_TRY(Originals originals, Originals::open(asked.against));
+  const bool from_hub = asked.refetch != "auto";
+  HIERON_TRY(ModelSource source, model_source(context, Access::kSampled));
+  HIERON_TRY(Originals originals, Originals::open(asked.against, std::move(source), from_hub));
   std::optional<Refetch> refetch;
-  if (!asked.against.empty()) {
+  if (!asked.against.empty() || from_hub) {
     refetch =
         Refetch{.open = [&](const PackedModel& model,
                             const PackedWeights& file) { return originals.find(model, file); },

@@ -88,6 +88,7 @@ Result<AuditResult> OpenPack::decide(WalkOptions walk) const {
   walk.read_bytes = kEvidenceReads;
   AuditOptions options{.seed = pack_.seed,
                        .sample_bytes = pack_.sample_bytes,
+                       .more_bytes = pack_.more_bytes,
                        .hash = false,
                        .seeds = pack_.seeds,
                        .walk = std::move(walk)};

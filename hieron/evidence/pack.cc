@@ -99,6 +99,7 @@ Json audit_options_json(const Pack& pack) {
           {"pool", std::move(pool)},
           {"seed", pack.seed.hex()},
           {"sample_bytes", pack.sample_bytes},
+          {"more_bytes", pack.more_bytes},
           {"seed_search", pack.seeds == Seeds::kAll ? "full" : "popular"}};
 }
 
@@ -296,7 +297,8 @@ Status read_audit(const Reader& reader, const Json& json, Pack& pack) {
   if (!bits || seed.size() != 64) return reader.wrong("audit/seed", "is not 64 hex digits");
   pack.seed = *bits;
   HIERON_TRY(pack.sample_bytes, reader.number(*audit, "sample_bytes", "audit/"));
-  if (pack.sample_bytes > kMostSampleBytes) {
+  HIERON_TRY(pack.more_bytes, reader.number(*audit, "more_bytes", "audit/"));
+  if (pack.sample_bytes > kMostSampleBytes || pack.more_bytes > kMostSampleBytes) {
     return reader.wrong("audit/sample_bytes", "is more than a tensor has");
   }
   HIERON_TRY(const std::string search, reader.text(*audit, "seed_search", "audit/"));

@@ -73,7 +73,7 @@ struct Pack {
   std::optional<size_t> base;
   std::optional<std::vector<PackedPoolEntry>> pool;
   Seed seed;
-  uint64_t sample_bytes = 0;
+  uint64_t sample_bytes = 0, more_bytes = 0;
   Seeds seeds = Seeds::kPopular;
   uint64_t blocks_bytes = 0;  // of blocks.bin
   std::string report_sha256;

@@ -360,6 +360,7 @@ Result<Pack> Recorder::gather(const AuditOptions& options) {
   pack.version = HIERON_VERSION;
   pack.seed = options.seed;
   pack.sample_bytes = options.sample_bytes;
+  pack.more_bytes = options.more_bytes;
   pack.seeds = options.seeds;
   std::set<std::string> taken;
   for (const Model& model : models_) {
@@ -378,7 +379,8 @@ Result<Pack> Recorder::gather(const AuditOptions& options) {
 
 // In the order of the index, which is where readers look for them.
 Status Recorder::write_blocks(Pack& pack) {
-  HIERON_TRY(const std::shared_ptr<GrowingFile> out, GrowingFile::create(part(kBlocksName), UINT64_MAX));
+  HIERON_TRY(const std::shared_ptr<GrowingFile> out,
+             GrowingFile::create(part(kBlocksName), UINT64_MAX));
   ContentWriter writer(*out);
   for (size_t m = 0; m < models_.size(); ++m) {
     for (size_t f = 0; f < models_[m].files.size(); ++f) {

@@ -12,7 +12,8 @@
 
 namespace hieron {
 
-Result<std::shared_ptr<GrowingFile>> GrowingFile::create(const std::string& path, uint64_t most_bytes) {
+Result<std::shared_ptr<GrowingFile>> GrowingFile::create(const std::string& path,
+                                                         uint64_t most_bytes) {
   const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
   if (fd < 0) return system_failure(path, "written", errno);
   return std::shared_ptr<GrowingFile>(new GrowingFile(path, most_bytes, fd));
