@@ -247,6 +247,19 @@ class HubTest(HubCase):
                 other.unlink()
         (path.parent / "model.safetensors.index.json").unlink(missing_ok=True)
 
+    def test_files_alike_are_fetched_once(self):
+        twins = self.home / "twins"
+        twins.mkdir()
+        self.make_large(twins / "model.safetensors", 1 << 20)
+        os.rename(twins / "model.safetensors", twins / "a.safetensors")
+        shutil.copy(twins / "a.safetensors", twins / "b.safetensors")
+        self.hub.add("org/twins", twins)
+        done = self.on_hub("diff", "org/twins", "org/twins")
+        self.refused(done, "is in a.safetensors and again in b.safetensors", status=3)
+        self.assertEqual(len([r for r in self.hub.requests if r[0] == "cdn"]), 1)
+        links = (self.home / "hf/hub/models--org--twins/snapshots").glob("*/*.safetensors")
+        self.assertEqual(len({os.readlink(link) for link in links}), 1)
+
     def test_a_damaged_download_is_thrown_away(self):
         commit = self.hub.repos["org/base"].refs["main"]
         file = self.hub.repos["org/base"].commits[commit]["model.safetensors"]
