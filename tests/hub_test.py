@@ -247,6 +247,19 @@ class HubTest(HubCase):
                 other.unlink()
         (path.parent / "model.safetensors.index.json").unlink(missing_ok=True)
 
+    def test_files_alike_are_fetched_once(self):
+        twins = self.home / "twins"
+        twins.mkdir()
+        self.make_large(twins / "model.safetensors", 1 << 20)
+        os.rename(twins / "model.safetensors", twins / "a.safetensors")
+        shutil.copy(twins / "a.safetensors", twins / "b.safetensors")
+        self.hub.add("org/twins", twins)
+        done = self.on_hub("diff", "org/twins", "org/twins")
+        self.refused(done, "is in a.safetensors and again in b.safetensors", status=3)
+        self.assertEqual(len([r for r in self.hub.requests if r[0] == "cdn"]), 1)
+        links = (self.home / "hf/hub/models--org--twins/snapshots").glob("*/*.safetensors")
+        self.assertEqual(len({os.readlink(link) for link in links}), 1)
+
     def test_a_damaged_download_is_thrown_away(self):
         commit = self.hub.repos["org/base"].refs["main"]
         file = self.hub.repos["org/base"].commits[commit]["model.safetensors"]
@@ -260,10 +273,9 @@ class HubTest(HubCase):
 
     def test_the_budget_is_kept_and_says_how_much_is_needed(self):
         done = self.on_hub(*AUDIT, "--max-download", "100KB")
-        self.refused(done, "--max-download", "100 kB" if "100 kB" in done.stderr else "100")
+        self.refused(done, "--max-download", "100 kB are allowed")
         done = self.on_hub("diff", "org/base", "org/parent", "--max-download", "50KB")
         self.refused(done, "--max-download")
-        self.assertFalse([r for r in self.hub.requests if r[0] == "cdn" and r[1] == "GET" and "diff" in r[2]])
 
     # --- errors told apart
 
@@ -331,7 +343,7 @@ class HubTest(HubCase):
 
     def test_faults_that_stay_end_the_audit(self):
         lasting = {
-            "200": (Fault("200", times=-1, match="", after=0), "status 200"),
+            "200": (Fault("200", times=-1), "status 200"),
             "wrong-range": (Fault("wrong-range", times=-1), "Content-Range"),
             "wrong-size": (Fault("wrong-size", times=-1), "hub lists"),
             "short": (Fault("short", times=-1), "announces"),
@@ -340,21 +352,17 @@ class HubTest(HubCase):
             "truncated": (Fault("truncated", times=-1), "several tries"),
             "503": (Fault("status", times=-1, status=503), "503"),
             "redirect-loop": (Fault("redirect-loop", times=-1), "without end"),
-            "etag": (Fault("etag", times=-1, after=4), "ETag"),
+            "etag": (Fault("etag", times=-1, after=10), "ETag"),  # when all headers are read
             "expired": (Fault("expired", times=-1), "403"),
             "moved-commit": (Fault("moved-commit", times=-1, server="hub", match="model"), "Start again"),
             "moved-etag": (Fault("moved-etag", times=-1, server="hub", match="model"), "Start again"),
             "429 for an hour": (Fault("429", times=-1, headers={"Retry-After": "3600"}), "3600 s"),
         }
-        large = self.home / "large"
-        shutil.copytree(self.here / "org/base", large)
         for name, (fault, word) in lasting.items():
             with self.subTest(name):
                 shutil.rmtree(self.home / "hf", ignore_errors=True)
                 self.hub.fault = fault
                 done, _ = self.audit(HF_TOKEN="hf_good")
-                if name == "200" and done.returncode == 0:
-                    continue  # small files are asked for whole
                 self.refused(done, word)
                 self.assertGreater(fault.hits, 0)
                 self.assertEqual(self.hub.tokens_seen("cdn"), [])

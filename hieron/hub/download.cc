@@ -34,7 +34,8 @@ struct Job {
   std::shared_ptr<const File> remote = {};
   std::shared_ptr<std::ofstream> listing = {};
   Sha256 hash = {};
-  bool there = false;  // another program has fetched it meanwhile
+  bool twin = false;   // of a file before it, under the same ETag
+  bool there = false;  // it is in the cache already
 };
 
 struct Piece {
@@ -77,9 +78,16 @@ class Fetching {
     job.name = job.source.name;
     std::error_code ignored;
     const uint64_t size = job.file.bytes;
-    job.there = fs::exists(blob, ignored);
+    // Of files alike the first is fetched, and has its name when the others' turn comes.
+    job.twin = std::ranges::any_of(
+        jobs_, [&](const Job& other) { return other.file.etag == job.file.etag; });
+    job.there = job.twin || fs::exists(blob, ignored);
     total_ += size;
-    if (fs::exists(job.draft, ignored)) job.source.here = read_list(job.list, size);
+    if (fs::exists(job.draft, ignored)) {
+      job.source.here = read_list(job.list, size);
+    } else if (!job.twin) {
+      fs::remove(job.list, ignored);  // of a draft that is gone
+    }
     Intervals here;
     for (const Extent& extent : job.source.here) here.add(extent);
     for (const Extent& extent : here.missing({0, size})) missing_ += job.there ? 0 : extent.bytes;
@@ -119,6 +127,7 @@ class Fetching {
   }
 
   Status start(Job& job) {
+    if (job.twin) return {};
     job.lock = std::make_unique<BlobLock>(cache_folder_, cache_.folder(), job.file.etag);
     std::error_code ignored;
     job.there = fs::exists(cache_.blob(job.file.etag), ignored);

@@ -48,7 +48,7 @@ std::string as_token(std::string text) {
 }
 
 std::string token(const Environment& environment, const std::string& home) {
-  const std::string given = as_token(first_of(environment, {"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"}));
+  std::string given = as_token(first_of(environment, {"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"}));
   if (!given.empty()) return given;
   if (is_true(environment("HF_HUB_DISABLE_IMPLICIT_TOKEN"))) return {};
   std::string path = environment("HF_TOKEN_PATH");

@@ -41,7 +41,7 @@ TEST(HubSettings, TakeTheTokenFromTheVariableElseFromTheFile) {
   const ScratchFolder folder;
   folder.write("token", "hf_file\n");
   folder.write("other", "  hf_other ");
-  const std::string home = folder.path();
+  const std::string& home = folder.path();
   EXPECT_EQ(with({{"HF_HOME", home}}).token, "hf_file");
   EXPECT_EQ(with({{"HF_HOME", home}, {"HF_TOKEN", " hf_var\n"}}).token, "hf_var");
   EXPECT_EQ(with({{"HF_TOKEN_PATH", folder.path("other")}}).token, "hf_other");
