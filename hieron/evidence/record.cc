@@ -24,6 +24,7 @@
 #include "hieron/evidence/sums.h"
 #include "hieron/format/safetensors.h"
 #include "hieron/io/output_file.h"
+#include "hieron/model/tells.h"
 #include "hieron/report/json.h"
 #include "hieron/walk/assemble.h"
 
@@ -32,31 +33,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// The small files that an audit may look at (config, tells). What else lies in a folder may be
-// anybody's business.
-constexpr std::string_view kTexts[] = {
-    "LICENSE",
-    "LICENSE.md",
-    "LICENSE.txt",
-    "NOTICE",
-    "NOTICE.md",
-    "NOTICE.txt",
-    "README.md",
-    "adapter_config.json",
-    "added_tokens.json",
-    "chat_template.jinja",
-    "chat_template.json",
-    "config.json",
-    "generation_config.json",
-    "hieron.json",
-    "merges.txt",
-    "mergekit_config.yml",
-    "special_tokens_map.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "trainer_state.json",
-    "vocab.json",
-};
+// Beside what tells are found in, that is: what inspect shows of them. What else lies in a folder
+// may be anybody's business.
+constexpr std::string_view kTexts[] = {"config.json", "added_tokens.json", "merges.txt",
+                                       "vocab.json"};
 constexpr uint64_t kMostText = 64u << 20;
 
 constexpr std::string_view kSpoolName = "read";  // while the audit runs
@@ -334,6 +314,7 @@ Status Recorder::gather_texts(const Model& model, PackedModel& packed) {
   const Checkpoint& original = *model.original;
   if (original.folder.empty()) return {};
   std::set<std::string> names(std::begin(kTexts), std::end(kTexts));
+  for (const std::string_view name : telling_files()) names.emplace(name);
   if (!packed.index_file.empty()) names.insert(packed.index_file);
   for (const std::string& name : names) {
     const std::string path = (fs::path(original.folder) / name).string();

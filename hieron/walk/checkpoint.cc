@@ -345,9 +345,8 @@ Result<std::shared_ptr<const Checkpoint>> assemble_checkpoint(CheckpointParts pa
 
 std::string index_file_of(const Checkpoint& checkpoint) {
   if (checkpoint.folder.empty()) return {};
-  const auto located = exists(checkpoint.ref)
-                           ? locate(checkpoint.ref)
-                           : locate_in_folder(checkpoint.folder, checkpoint.ref);
+  const auto located = exists(checkpoint.ref) ? locate(checkpoint.ref)
+                                              : locate_in_folder(checkpoint.folder, checkpoint.ref);
   return located ? located->weights.index : std::string();
 }
 
