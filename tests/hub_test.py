@@ -175,7 +175,7 @@ class HubTest(HubCase):
         self.hub.add("org/suspect", self.here / "org/parent")
         self.hub.add("org/suspect", self.here / "org/base", branch="feature/x")
         for revision, name in ((first, "suspect"), ("main", "parent"), ("feature/x", "base")):
-            done = self.on_hub("diff", f"org/suspect@{revision}", f"org/{name}")
+            done = self.on_hub("diff", f"org/suspect@{revision}", self.here / "org" / name)
             self.assertEqual(done.returncode, 0, done.stderr)
 
     def test_lists_of_many_pages_and_hubs_without_trees(self):
