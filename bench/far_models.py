@@ -42,11 +42,11 @@ def bell(index, key):
     """About normal: the sum of four 16-bit numbers."""
     x = hashed(index, key)
     total = sum(((x >> np.uint64(16 * i)) & np.uint64(0xFFFF)).astype(np.float32) for i in range(4))
-    return (total / 65536 - 2) * np.float32(1.7320508)
+    return (total / np.float32(65536) - 2).astype(np.float32) * np.float32(1.7320508)
 
 
 def bf16(values):
-    bits = values.view(np.uint32)
+    bits = values.astype(np.float32).view(np.uint32)
     return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
 
 
