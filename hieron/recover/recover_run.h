@@ -11,6 +11,7 @@
 
 #include "hieron/io/scratch_folder.h"
 #include "hieron/merge/computed.h"
+#include "hieron/merge/experts.h"
 #include "hieron/model/config.h"
 #include "hieron/recover/gather.h"
 #include "hieron/recover/recover.h"
@@ -40,6 +41,12 @@ class Case {
     models_.push_back(std::move(suspect));
     for (const std::string& parent : parents) models_.push_back(family[parent]);
     if (!base.empty()) models_.push_back(family[base]);
+    // As an audit does: all models in the suspect's layout.
+    if (const auto layout = expert_layout(*models_.front())) {
+      for (auto& model : models_) {
+        if (expert_layout(*model)) model = with_experts(model, *layout).value();
+      }
+    }
     std::vector<const Checkpoint*> pointers;
     for (const auto& model : models_) pointers.push_back(model.get());
     alignment_ = align(pointers, 1);
