@@ -69,11 +69,16 @@ std::string public_url(std::string_view url) {
          std::string(user == rest.npos ? rest : rest.substr(user + 1));
 }
 
-std::string without_this_machine(std::string text, const std::string& folder) {
+std::string without_this_machine(std::string text, std::span<const std::string> models) {
   std::error_code ignored;
-  std::vector<std::string> folders{environment("HOME"), fs::current_path(ignored).string(),
-                                   fs::canonical(folder, ignored).string(),
-                                   fs::absolute(folder, ignored).lexically_normal().string()};
+  std::vector<std::string> folders{environment("HOME"), fs::current_path(ignored).string()};
+  for (const std::string& model : models) {
+    for (const fs::path& folder :
+         {fs::canonical(model, ignored), fs::absolute(model, ignored).lexically_normal()}) {
+      const std::string above = folder.parent_path().string();
+      folders.push_back(is_common(above) ? folder.string() : above);
+    }
+  }
   std::erase_if(folders, is_common);
   std::ranges::sort(folders, std::greater(), &std::string::size);  // one may begin another
   for (std::string& name : folders) {

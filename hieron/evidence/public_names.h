@@ -2,6 +2,7 @@
 #pragma once
 
 #include <set>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -17,7 +18,7 @@ std::string public_name(const Checkpoint& checkpoint, const std::set<std::string
 std::string public_url(std::string_view url);
 
 // The text without the names of folders of this machine: the home folder, the current one, and
-// `folder`. What lies below them keeps the rest of its path.
-std::string without_this_machine(std::string text, const std::string& folder);
+// those in which the folders of `models` lie. What lies below them keeps the rest of its path.
+std::string without_this_machine(std::string text, std::span<const std::string> models);
 
 }  // namespace hieron

@@ -3,6 +3,9 @@
 #include <gtest/gtest.h>
 #include <stdlib.h>
 
+#include <string>
+#include <vector>
+
 namespace hieron {
 namespace {
 
@@ -56,21 +59,28 @@ TEST(PublicUrl, HasNoSignatureAndNoUser) {
   EXPECT_EQ(public_url("no address"), "");
 }
 
+const std::vector<std::string> kMine{"/srv/models/mine"}, kOther{"/srv/m"};
+
 TEST(WithoutThisMachine, CutsTheFolderItLiesIn) {
-  EXPECT_EQ(without_this_machine("{\"from\": \"/srv/models/mine/x\"}", "/srv/models/mine"),
-            "{\"from\": \"x\"}");
-  EXPECT_EQ(without_this_machine("from /srv/models/mine.", "/srv/models/mine"), "from .");
-  EXPECT_EQ(without_this_machine("from org/name", "/srv/models/mine"), "from org/name");
+  EXPECT_EQ(without_this_machine("{\"from\": \"/srv/models/mine/x\"}", kMine),
+            "{\"from\": \"mine/x\"}");
+  EXPECT_EQ(without_this_machine("from /srv/models/mine.", kMine), "from mine.");
+  EXPECT_EQ(without_this_machine("from org/name", kMine), "from org/name");
+}
+
+TEST(WithoutThisMachine, CutsTheFoldersOfTheOtherModels) {
+  const std::vector<std::string> models{"/srv/models/mine", "/data/a/b/yours"};
+  EXPECT_EQ(without_this_machine("- model: /data/a/b/yours\n", models), "- model: yours\n");
 }
 
 TEST(WithoutThisMachine, CutsTheHomeFolder) {
   ::setenv("HOME", "/home/alice", 1);
-  EXPECT_EQ(without_this_machine("/home/alice/a, /home/alice/b", "/srv/m"), "a, b");
+  EXPECT_EQ(without_this_machine("/home/alice/a, /home/alice/b", kOther), "a, b");
 }
 
 TEST(WithoutThisMachine, LeavesWhatManyMachinesHave) {
   ::setenv("HOME", "/root", 1);
-  EXPECT_EQ(without_this_machine("from /root/data/qwen", "/srv/m"), "from /root/data/qwen");
+  EXPECT_EQ(without_this_machine("from /root/data/qwen", kOther), "from /root/data/qwen");
 }
 
 }  // namespace

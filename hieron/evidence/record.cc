@@ -325,7 +325,7 @@ Status Recorder::gather_texts(const Model& model, PackedModel& packed) {
     if (!text && index) return std::unexpected(text.error());
     if (!text) continue;  // too long to be what it is called, or unreadable
     const size_t before = text->size();
-    text = without_this_machine(*std::move(text), original.folder);
+    text = without_this_machine(*std::move(text), folders());
     if (text->size() != before) {
       warnings_.push_back(fmt::format(
           "{} of {} names folders of this machine, which are cut out of it in the evidence pack.",
@@ -334,6 +334,14 @@ Status Recorder::gather_texts(const Model& model, PackedModel& packed) {
     packed.texts.push_back({name, {.bytes = text->size(), .sha256 = {}, .stored = 0, .planes = 1}});
   }
   return {};
+}
+
+std::vector<std::string> Recorder::folders() const {
+  std::vector<std::string> all;
+  for (const Model& model : models_) {
+    if (!model.original->folder.empty()) all.push_back(model.original->folder);
+  }
+  return all;
 }
 
 Result<Pack> Recorder::gather(const AuditOptions& options) {
@@ -373,12 +381,13 @@ Status Recorder::write_blocks(Pack& pack) {
       }
     }
   }
+  const std::vector<std::string> places = folders();
   for (size_t m = 0; m < models_.size(); ++m) {
     const std::string& folder = models_[m].original->folder;
     for (PackedText& text : pack.models[m].texts) {
       HIERON_CHECK(writer.add(text.content, [&](std::span<std::byte> into) -> Status {
         HIERON_TRY(std::string now, read_text((fs::path(folder) / text.path).string(), UINT64_MAX));
-        now = without_this_machine(std::move(now), folder);
+        now = without_this_machine(std::move(now), places);
         now.resize(
             into.size());  // as it was; what was changed meanwhile, the audit's repetition sees
         std::ranges::copy(std::as_bytes(std::span(now)), into.begin());

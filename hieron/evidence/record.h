@@ -62,6 +62,7 @@ class Recorder {
   Result<Pack> gather(const AuditOptions& options);
   Status gather_files(const Model& model, PackedModel& packed);
   Status gather_texts(const Model& model, PackedModel& packed);
+  std::vector<std::string> folders() const;  // of the models
   Status write_blocks(Pack& pack);
   Result<AuditResult> decide(const Pack& pack, const WalkOptions& walk) const;
   Status put_in_place();
