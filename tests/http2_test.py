@@ -63,7 +63,8 @@ def main():
             cdn, cdn_port, cdn_log = proxy(folder, pem, hub.cdn.replace("localhost", "127.0.0.1"))
             processes.append(cdn)
             hub.endpoint, hub.cdn = f"https://127.0.0.1:{port}", f"https://localhost:{cdn_port}"
-            environment = {k: v for k, v in os.environ.items() if not k.startswith("HF_")}
+            others = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")  # these would go before SSL_CERT_FILE
+            environment = {k: v for k, v in os.environ.items() if not k.startswith("HF_") and k not in others}
             environment |= {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(folder / "hf"), "SSL_CERT_FILE": cert,
                             "no_proxy": "127.0.0.1,localhost"}
             done = subprocess.run([HIERON, "audit", "org/parent", "--parent", "org/base", "--sample", "16KiB", "--json", "-"],
