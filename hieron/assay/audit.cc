@@ -352,7 +352,10 @@ class Auditor {
     if (copied) return {};
     HIERON_TRY(const bool exchanged, try_exchanged_tensors());
     if (exchanged) return {};
-    HIERON_TRY(const bool stacked, try_stack());
+    // Where a sample is all that is read, the beginnings of tensors that a stack is known by come
+    // on top of it: later then, as it is nothing that a blend explains.
+    const bool sampled = !selection_.whole();
+    HIERON_TRY(bool stacked, sampled ? Result<bool>(false) : try_stack());
     if (stacked) return {};
     // What one model alone predicts needs no second one.
     HIERON_TRY(const bool predicted, try_edit(EditSearch::kPredicted));
@@ -360,6 +363,8 @@ class Auditor {
     fit_pairs();
     HIERON_TRY(const bool merged, try_merge());
     if (merged && result_.verdict.kind == VerdictKind::kExactMerge) return {};
+    HIERON_TRY(stacked, sampled ? try_stack() : Result<bool>(false));
+    if (stacked) return {};
     HIERON_TRY(const bool recovered, try_blind());
     if (recovered || merged) {
       if (result_.verdict.kind == VerdictKind::kMergeWithChanges) doubt_direction();
@@ -770,6 +775,7 @@ class Auditor {
     if (share < threshold::kAligned.value) return false;
     take_replay(finding->recipe, finding->whole);
     Verdict& verdict = result_.verdict;
+    verdict = {};
     const size_t layers = finding->recipe.layers.size();
     if (!finding->has_direction) {
       verdict.kind = VerdictKind::kUndetermined;
