@@ -64,6 +64,7 @@ TEST(Turned, ParentsAreNotAccusedThroughChildrenThatDropTheirChanges) {
                          Child{"ties", 0.7, 0.5, false, "bfloat16"}}) {
     const auto made_of_code = child(c.method, c.weight, c.density, c.two, c.dtype);
     for (const bool with_control : {true, false}) {
+      if (with_control && c.weight != 0.7) continue;  // one of each kind
       const AuditResult result = audited(moe()["code"], made_of_code, with_control);
       const VerdictKind kind = result.verdict.kind;
       EXPECT_TRUE(kind == VerdictKind::kUndetermined || kind == VerdictKind::kFineTune)
