@@ -20,49 +20,22 @@ import time
 
 import numpy as np
 
-ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir)
-sys.path.insert(0, os.path.join(ROOT, "tests"))
-sys.argv, ASKED = [sys.argv[0], "", os.path.join(ROOT, "tests", "data")], sys.argv[1:]
-from fake_hub import FakeHub, FileOnDisk, MadeUpFile  # noqa: E402
-from plan_hub_test import patterns, tensors  # noqa: E402
+from made_up import bell, bf16, blend, made_up_shard
 
+from fake_hub import FakeHub, FileOnDisk  # made_up has put their folder into the path
+from public_models import patterns, tensors
+
+DATA = os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "tests", "data")
 SHARD = 8_500_000_000
 
 
-def hashed(index, key):
-    """SplitMix64 of element numbers."""
-    with np.errstate(over="ignore"):
-        x = index * np.uint64(0x9E3779B97F4A7C15) + np.uint64(key)
-        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return x ^ (x >> np.uint64(31))
-
-
-def bell(index, key):
-    """About normal: the sum of four 16-bit numbers."""
-    x = hashed(index, key)
-    total = sum(((x >> np.uint64(16 * i)) & np.uint64(0xFFFF)).astype(np.float32) for i in range(4))
-    return (total / np.float32(65536) - 2).astype(np.float32) * np.float32(1.7320508)
-
-
-def bf16(values):
-    bits = values.astype(np.float32).view(np.uint32)
-    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
-
-
-def widened(words):
-    return (words.astype(np.uint32) << 16).view(np.float32)
-
-
 def weights(model, shard, first, count):
-    index = np.arange(first, first + count, dtype=np.uint64)
-
     def tuned(key):
-        base = np.float32(0.02) * bell(index, shard * 7919 + 1)
-        return bf16(base + np.float32(0.0005) * bell(index, shard * 7919 + key))
+        base = np.float32(0.02) * bell(shard * 7919 + 1, first, count)
+        return bf16(base + np.float32(0.0005) * bell(shard * 7919 + key, first, count))
 
     if model == "suspect":
-        return bf16(np.float32(0.6) * widened(tuned(2)) + np.float32(0.4) * widened(tuned(3)))
+        return blend(tuned(2), tuned(3))
     return tuned({"a": 2, "b": 3, "innocent": 4}[model])
 
 
@@ -70,18 +43,16 @@ SENT = [0]  # bytes of weight files
 
 
 def made_up(model, number, header, size):
-    def read(offset, count):
-        end = min(offset + count, size)
-        SENT[0] += end - offset
-        out = bytearray(header[offset:end])
-        if end > len(header):
-            begin = max(offset, len(header)) - len(header)
-            first, last = begin // 2, (end - len(header) + 1) // 2
-            body = weights(model, number, first, last - first).tobytes()
-            out += body[begin - 2 * first : end - len(header) - 2 * first]
-        return bytes(out)
+    file = made_up_shard(f"{model}/{number}", header, size, lambda first, count: weights(model, number, first, count))
+    read = file.read
 
-    return MadeUpFile(size, read, f"{model}/{number}")
+    def counted(offset, count):
+        out = read(offset, count)
+        SENT[0] += len(out)
+        return out
+
+    file.read = counted
+    return file
 
 
 def shards(rows):
@@ -106,7 +77,7 @@ def shards(rows):
 
 
 def publish(hub, folder, kind):
-    architecture, rows = patterns(kind)
+    architecture, rows = patterns(DATA, kind)
     files, placed = shards(rows)
     total = sum(size for _, size in files)
 
@@ -121,7 +92,7 @@ def publish(hub, folder, kind):
     for model in ("a", "b", "suspect", "innocent"):
         published = {file: FileOnDisk(os.path.join(folder, file)) for file in small}
         for i, (header, size) in enumerate(files):
-            published[name(i)] = made_up(model, i, header, len(header) + size)
+            published[name(i)] = made_up(model, i, header, size)
         hub.add(f"far/{model}", files=published)
     return len(placed), total
 
@@ -146,8 +117,8 @@ def audit(program, hub, suspect):
 
 
 def main():
-    program = os.path.abspath(ASKED[0])
-    for kind in ASKED[1:] or ["Qwen/Qwen3.5-397B-A17B", "moonshotai/Kimi-K2-Instruct"]:
+    program = os.path.abspath(sys.argv[1])
+    for kind in sys.argv[2:] or ["Qwen/Qwen3.5-397B-A17B", "moonshotai/Kimi-K2-Instruct"]:
         with tempfile.TemporaryDirectory() as folder, FakeHub() as hub:
             count, total = publish(hub, folder, kind)
             print(f"{kind}: {count:,} tensors, {total / 1e9:,.0f} GB a model")

@@ -22,8 +22,9 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-from fake_hub import FakeHub, MadeUpFile  # noqa: E402
+from made_up import bell, bf16, blend, made_up_shard, widened
+
+from fake_hub import FakeHub, MadeUpFile  # made_up has put its folder into the path
 
 ROWS = 1024
 SHARDS = 4
@@ -31,62 +32,22 @@ NAMES = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.
          "mlp.up_proj", "mlp.down_proj")
 
 
-def words(seed, first, count):
-    """splitmix64 of the element's number: any range can be had by itself."""
-    with np.errstate(over="ignore"):
-        x = np.arange(first, first + count, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(seed)
-        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return x ^ (x >> np.uint64(31))
-
-
-def noise(seed, first, count):
-    w = words(seed, first, count)
-    parts = [((w >> np.uint64(s)) & np.uint64(0xFFFF)).astype(np.float32) for s in (0, 16, 32, 48)]
-    return (sum(parts) / np.float32(65536) - np.float32(2)) * np.float32(1.7)
-
-
-def bf16(values):
-    bits = values.astype(np.float32).view(np.uint32)
-    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
-
-
-def f32(bits):
-    return (bits.astype(np.uint32) << 16).view(np.float32)
-
-
 def elements(model, first, count):
-    base = bf16(noise(1, first, count) * np.float32(0.02))
+    base = bf16(bell(1, first, count) * np.float32(0.02))
     if model == "base":
         return base
-    tuned = bf16(f32(base) + noise(2, first, count) * np.float32(0.002))
-    if model == "tuned":
-        return tuned
-    return bf16(0.6 * f32(tuned).astype(np.float64) + 0.4 * f32(base).astype(np.float64))
+    tuned = bf16(widened(base) + bell(2, first, count) * np.float32(0.002))
+    return tuned if model == "tuned" else blend(tuned, base)
 
 
 def shard(model, names, number):
-    """A safetensors file of which only the header is ever held."""
     size, entries = ROWS * ROWS * 2, {}
     for i, name in enumerate(names):
         entries[name] = {"dtype": "BF16", "shape": [ROWS, ROWS], "data_offsets": [i * size, (i + 1) * size]}
     text = json.dumps(entries, separators=(",", ":")).encode()
-    head = len(text).to_bytes(8, "little") + text
-    total = len(head) + size * len(names)
-
-    def read(offset, count):
-        out = head[offset : offset + count]
-        at = offset + len(out)
-        end = min(offset + count, total)
-        if at < end:
-            first, last = (at - len(head)) // 2, (end - len(head) + 1) // 2
-            origin = number << 40  # every shard has elements of its own
-            data = elements(model, origin + first, last - first).tobytes()
-            skip = (at - len(head)) % 2
-            out += data[skip : skip + end - at]
-        return out
-
-    return MadeUpFile(total, read, f"{model} {number}")
+    origin = number << 40  # every shard has elements of its own
+    return made_up_shard(f"{model} {number}", len(text).to_bytes(8, "little") + text, size * len(names),
+                         lambda first, count: elements(model, origin + first, count))
 
 
 def add_model(hub, name, model, tensors):

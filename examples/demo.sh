@@ -20,6 +20,14 @@ run() {
   "$@"
 }
 
+models=(
+  --parent $family/hacker_news-bf16
+  --base $family/base-bf16
+  --control $family/reddit_rarepuppers-bf16
+  --control $family/reddit_apple_android-bf16
+  --control $family/reddit_legaladvice-bf16
+)
+
 rm -rf demo
 mkdir demo
 
@@ -28,11 +36,7 @@ run $hieron merge examples/demo.yml demo/suspect
 
 heading "What was it made of? The other fine-tunes of the same base are the controls."
 run $hieron audit demo/suspect \
-  --parent $family/hacker_news-bf16 \
-  --base $family/base-bf16 \
-  --control $family/reddit_rarepuppers-bf16 \
-  --control $family/reddit_apple_android-bf16 \
-  --control $family/reddit_legaladvice-bf16 \
+  "${models[@]}" \
   --json demo/report.json --html demo/report.html --recipe demo/recovered.yml \
   --expect exact-merge
 
@@ -41,11 +45,7 @@ run $hieron verify demo/recovered.yml demo/suspect
 
 heading "The proof, for anybody who has none of them: what a sampled audit read, in one file of 2 MB."
 run $hieron audit demo/suspect \
-  --parent $family/hacker_news-bf16 \
-  --base $family/base-bf16 \
-  --control $family/reddit_rarepuppers-bf16 \
-  --control $family/reddit_apple_android-bf16 \
-  --control $family/reddit_legaladvice-bf16 \
+  "${models[@]}" \
   --evidence demo/evidence.tar --quiet
 run $hieron verify demo/evidence.tar
 

@@ -277,6 +277,31 @@ class HubTest(HubCase):
         done = self.on_hub("diff", "org/base", "org/parent", "--max-download", "50KB")
         self.refused(done, "--max-download")
 
+    def ranges(self):
+        """Of the weights that were asked for: (first, last) of each range."""
+        asked = [h["Range"] for server, method, _, h in self.hub.requests if server == "cdn" and method == "GET"]
+        return [tuple(int(n) for n in r.removeprefix("bytes=").split("-")) for r in asked]
+
+    def test_a_sample_is_weighed_before_any_of_it_is_asked_for(self):
+        def of_headers(extent):
+            return extent[0] < 4096
+
+        self.audit()
+        headers = sum(last + 1 - first for first, last in filter(of_headers, self.ranges()))
+        self.hub.requests.clear()
+        self.refused(self.on_hub(*AUDIT, "--max-download", f"{headers + 50_000}B"), "--max-download")
+        self.assertTrue(self.ranges() and all(map(of_headers, self.ranges())), self.ranges())
+
+    def test_a_pool_on_the_hub_is_sampled_too(self):
+        names = self.home / "names.txt"
+        names.write_text("org/parent\norg/control\norg/control2\n")
+        out = self.home / "report.json"
+        done = self.on_hub("audit", self.here / "org/suspect", "--base", self.here / "org/base", "--pool", names,
+                           "--json", out)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        report = json.loads(out.read_text())
+        self.assertEqual((report["verdict"]["kind"], report["sampling"]["mode"]), ("exact-merge", "sample"))
+
     # --- errors told apart
 
     def test_what_is_missing_private_or_gated_is_told_apart(self):

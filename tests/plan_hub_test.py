@@ -15,29 +15,11 @@ import sys
 import tempfile
 import unittest
 
+from public_models import patterns, tensors
+
 HIERON, DATA = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
 SCHEMA = os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "docs", "schema", "plan.schema.json")
 SHARD = 50_000_000_000
-
-
-def patterns(model):
-    """(architecture, [(pattern, count, shape)]) of one public model."""
-    rows, architecture = [], ""
-    with open(os.path.join(DATA, "hub", "patterns.tsv")) as f:
-        for line in f:
-            fields = line.rstrip("\n").split("\t")
-            if fields[0] == model:
-                architecture = fields[1]
-                rows.append((fields[2], int(fields[3]), [int(n) for n in fields[4].split("x")]))
-    return architecture, rows
-
-
-def tensors(rows):
-    layers = max(count for pattern, count, _ in rows if "{layer}" in pattern and "{expert}" not in pattern)
-    for pattern, count, shape in rows:
-        experts = count // layers if "{expert}" in pattern else 1
-        for i in range(count):
-            yield pattern.replace("{layer}", str(i // experts)).replace("{expert}", str(i % experts)), shape
 
 
 def write_shard(path, entries):
@@ -57,7 +39,7 @@ def write_shard(path, entries):
 
 def write_model(folder, model):
     """The number of its tensors, and their bytes."""
-    architecture, rows = patterns(model)
+    architecture, rows = patterns(DATA, model)
     shards, bytes_in_last = [[]], 0
     total = 0
     for name, shape in tensors(rows):

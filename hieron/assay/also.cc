@@ -11,6 +11,7 @@
 #include "hieron/assay/identity.h"
 #include "hieron/assay/replay.h"
 #include "hieron/assay/sampling.h"
+#include "hieron/assay/verdict.h"
 #include "hieron/core/text.h"
 #include "hieron/merge/computed.h"
 #include "hieron/merge/experts.h"
@@ -19,10 +20,6 @@
 
 namespace hieron {
 namespace {
-
-bool decodable(DType dtype) {
-  return info(dtype).bits >= 8 && info(dtype).bits <= 64 && dtype != DType::kC64;
-}
 
 std::string percent(double share) {
   const double percent = 100 * share;
@@ -40,21 +37,6 @@ std::optional<double> median(std::vector<double> values) {
   std::ranges::sort(values);
   const size_t half = values.size() / 2;
   return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
-}
-
-// Wholly explained by the offered models, without training of its own.
-bool made_of_offered(VerdictKind kind) {
-  switch (kind) {
-    case VerdictKind::kCopy:
-    case VerdictKind::kReformattedCopy:
-    case VerdictKind::kExactMerge:
-    case VerdictKind::kLayerStack:
-    case VerdictKind::kEdit:
-    case VerdictKind::kObfuscatedCopy:
-      return true;
-    default:
-      return false;
-  }
 }
 
 class UploadComparison {
@@ -87,15 +69,11 @@ class UploadComparison {
   // Experts fused or separate are the same experts: all as the first upload has them.
   Status agree_on_experts() {
     const auto layout = expert_layout(*input_.suspect);
-    std::vector<std::shared_ptr<const Checkpoint>*> models{&second_};
-    for (auto& parent : laid_out_.parents) models.push_back(&parent);
-    if (laid_out_.base) models.push_back(&laid_out_.base);
-    for (auto& control : laid_out_.controls) models.push_back(&control);
-    for (auto* model : models) {
-      if (!layout || !expert_layout(**model) || expert_layout(**model) == layout) continue;
-      HIERON_TRY(*model, with_experts(*model, *layout));
+    if (!layout) return {};
+    if (expert_layout(*second_)) {
+      HIERON_TRY(second_, with_experts(second_, *layout));
     }
-    return {};
+    return lay_out_experts(laid_out_, *layout);
   }
 
   Alignment aligned(std::span<const Checkpoint* const> models) const {
@@ -255,12 +233,12 @@ class UploadComparison {
                          found_.ratio.value_or(kFar) >= kFar;
     if (aligned_share_ < threshold::kAligned.value || strange || !found_.nearest.empty()) {
       // Wholly made of the offered models: then that is the better answer.
-      if (found_.changed > 0 && made_of_offered(found_.verdict.kind)) return remade();
+      if (found_.changed > 0 && settled(found_.verdict.kind)) return remade();
       return another(strange);
     }
     if (found_.changed == 0) return unchanged();
     if (changes_.trip) return tripped();
-    if (made_of_offered(found_.verdict.kind)) return remade();
+    if (settled(found_.verdict.kind)) return remade();
     changed();
   }
 

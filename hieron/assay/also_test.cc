@@ -6,27 +6,14 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <map>
 
-#include "hieron/recover/made_models.h"
+#include "hieron/assay/test_family.h"
 #include "hieron/recover/recover_run.h"
 
 namespace hieron {
 namespace {
 
 using made::Model;
-
-const Model& family(const std::string& name) {
-  static std::map<std::string, Model> loaded;
-  auto [it, added] = loaded.try_emplace(name);
-  if (added) it->second = made::load(name);
-  return it->second;
-}
-const Model& hacker_news() { return family("textgenrnn/hacker_news-bf16"); }
-const Model& base() { return family("textgenrnn/base-bf16"); }
-const Model& puppers() { return family("textgenrnn/reddit_rarepuppers-bf16"); }
-const Model& legal() { return family("textgenrnn/reddit_legaladvice-bf16"); }
-const Model& apple() { return family("textgenrnn/reddit_apple_android-bf16"); }
 
 Model merge(double alpha) {
   return made::blended({&hacker_news(), &base()},

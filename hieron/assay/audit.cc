@@ -42,6 +42,23 @@
 #include "hieron/walk/model_files.h"
 
 namespace hieron {
+
+std::vector<std::shared_ptr<const Checkpoint>*> models_of(AuditInput& input) {
+  std::vector<std::shared_ptr<const Checkpoint>*> models{&input.suspect};
+  for (auto& model : input.parents) models.push_back(&model);
+  if (input.base) models.push_back(&input.base);
+  for (auto& model : input.controls) models.push_back(&model);
+  return models;
+}
+
+Status lay_out_experts(AuditInput& input, ExpertLayout layout) {
+  for (auto* model : models_of(input)) {
+    if (!expert_layout(**model)) continue;
+    HIERON_TRY(*model, with_experts(*model, layout));
+  }
+  return {};
+}
+
 namespace {
 
 // Who is who among the models of the alignment.
@@ -118,14 +135,6 @@ bool names_one_end(const CandidateRecipe& recipe) {
   });
 }
 
-std::vector<std::shared_ptr<const Checkpoint>*> models_of(AuditInput& input) {
-  std::vector<std::shared_ptr<const Checkpoint>*> models{&input.suspect};
-  for (auto& model : input.parents) models.push_back(&model);
-  if (input.base) models.push_back(&input.base);
-  for (auto& model : input.controls) models.push_back(&model);
-  return models;
-}
-
 // Do some models have a tensor for each expert, and others one for all of a layer?
 bool experts_differ(AuditInput input) {
   std::set<ExpertLayout> layouts;
@@ -133,21 +142,6 @@ bool experts_differ(AuditInput input) {
     if (const auto layout = expert_layout(**model)) layouts.insert(*layout);
   }
   return layouts.size() > 1;
-}
-
-// Nothing is left to explain.
-bool settled(const AuditResult& result) {
-  switch (result.verdict.kind) {
-    case VerdictKind::kCopy:
-    case VerdictKind::kReformattedCopy:
-    case VerdictKind::kExactMerge:
-    case VerdictKind::kLayerStack:
-    case VerdictKind::kEdit:
-    case VerdictKind::kObfuscatedCopy:
-      return true;
-    default:
-      return false;
-  }
 }
 
 class Auditor {
@@ -203,8 +197,8 @@ class Auditor {
     if (!is_fingerprint(*input_.suspect)) {
       selection_ = audit_selection(alignment_, roles_, options_);
     }
-    HIERON_CHECK(announce_selection());
     const Selection fit = fit_selection(options_.seed, alignment_, selection_);
+    HIERON_CHECK(announce_sample(alignment_, selection_, fit, cast_.controls));
     HIERON_TRY(sample_, draw_sample(alignment_, roles_, options_.seed, fit, options_.walk));
     if (is_fingerprint(*input_.suspect)) {
       HIERON_TRY(known_, packed_case(candidates(), options_.seed));
@@ -214,34 +208,6 @@ class Auditor {
         if (!row.values[m].empty()) note_read(row.row, m, row.count);
       }
     }
-    return {};
-  }
-
-  // All that the fit and the proof will read, in one go: of the controls the fit's part.
-  Status announce_selection() {
-    if (selection_.whole()) return {};
-    const Selection fit = fit_selection(options_.seed, alignment_, selection_);
-    std::vector<Wanted> wanted;
-    for (const Row& row : alignment_.rows) {
-      const std::vector<Run> all = selection_.runs(row), first = fit.runs(row);
-      for (size_t m = 0; m < row.views.size(); ++m) {
-        if (!row.views[m]) continue;
-        const bool control = std::ranges::find(cast_.controls, m) != cast_.controls.end();
-        for (const Run& run : control ? first : all) {
-          wanted.push_back({alignment_.models[m], row.views[m]->tensor,
-                            row.views[m]->first + run.first, run.count});
-        }
-      }
-    }
-    if (const uint64_t bytes = far_bytes(wanted); bytes > options_.max_download) {
-      return system_error(
-          fmt::format("The sample takes {} MB over the network, and {} MB are allowed; give "
-                      "--max-download {}MB, or a smaller --sample.",
-                      bytes / 1'000'000 + 1, options_.max_download / 1'000'000,
-                      bytes / 1'000'000 + 1),
-          input_.suspect->ref);
-    }
-    will_read(wanted);
     return {};
   }
 
@@ -263,11 +229,7 @@ class Auditor {
     if (*experts_layout_ == expert_layout(*input_.suspect)) {
       experts_ = *experts_layout_ == ExpertLayout::kFused ? "fused" : "separate";
     }
-    for (auto* model : models_of(input_)) {
-      if (!expert_layout(**model)) continue;
-      HIERON_TRY(*model, with_experts(*model, *experts_layout_));
-    }
-    return {};
+    return lay_out_experts(input_, *experts_layout_);
   }
 
   // All models under the suspect's names: recipes are replayed by name.
@@ -1249,68 +1211,15 @@ class Auditor {
 
   void fill_sampling() {
     Sampling& sampling = result_.sampling;
-    const bool everything = selection_.whole();
-    sampling.mode = everything ? "full" : "sample";
+    sampling.mode = selection_.whole() ? "full" : "sample";
     sampling.seed = options_.seed.hex();
     sampling.bytes_read = bytes_read_;
     for (const Checkpoint* model : alignment_.models) sampling.bytes_total += model->weight_bytes();
-    uint64_t read = 0, total = 0;
-    for (const TensorFigures& tensor : result_.tensors) {
-      read += tensor.read;
-      total += tensor.elements;
-    }
     if (known_) {
-      say_fingerprints(result_, read, total);
-    } else if (result_.replay && everything) {
-      sampling.bound = fmt::format(
-          "Every element of every aligned tensor was compared ({} of the "
-          "suspect's {}).",
-          with_commas(read), with_commas(total));
-    } else if (result_.replay) {
-      const double worst =
-          1 - std::pow(0.05, 1.0 / std::max(1.0, static_cast<double>(smallest_read())));
-      sampling.bound = fmt::format(
-          "{} of the suspect's {} parameters were compared, at positions drawn from the seed. A "
-          "tensor of "
-          "which all n compared elements agree may still differ unseen in a share of at most 1 - "
-          "0.05^(1/n) at 95 % ({:.2e} for the least read one), if what differs lies scattered; "
-          "changes "
-          "confined to a stretch that was not read are not seen.{}",
-          with_commas(read), with_commas(total), worst, unseen_tensors());
+      say_fingerprints(result_);
     } else {
-      sampling.bound = fmt::format(
-          "{} of the suspect's {} parameters were read, a sample of every tensor: enough to see "
-          "that no "
-          "blend holds. There was nothing to prove on the rest.{}",
-          with_commas(read), with_commas(total), unseen_tensors());
+      sampling.bound = sample_bound(result_, alignment_, roles_);
     }
-  }
-
-  // Of experts only some are drawn.
-  std::string unseen_tensors() const {
-    uint64_t drawn = 0, experts = 0;
-    for (const Row& row : alignment_.rows) {
-      experts += roles_.classify(row.name, row.shape).expert.has_value();
-    }
-    for (const TensorFigures& tensor : result_.tensors) {
-      if (!tensor.role.expert) continue;
-      drawn += tensor.read > 0;
-    }
-    if (drawn == experts || drawn == 0) return "";
-    return fmt::format(
-        " Of the {} tensors of experts {} were drawn, some of each layer and role: if none of "
-        "those "
-        "is found to differ, at most {:.2f} % of them do, at 95 %.",
-        with_commas(experts), with_commas(drawn),
-        100 * (1 - std::pow(0.05, 1.0 / static_cast<double>(drawn))));
-  }
-
-  uint64_t smallest_read() const {
-    uint64_t least = std::numeric_limits<uint64_t>::max();
-    for (const TensorFigures& tensor : result_.tensors) {
-      if (tensor.read > 0) least = std::min(least, tensor.read);
-    }
-    return least;
   }
 
   // --- small things ---
@@ -1394,21 +1303,21 @@ class Auditor {
 
 }  // namespace
 
-// As the suspect has its experts, which is how most tools that leave them so merge them; if that
-// does not settle it, the other way.
 namespace {
 
+// As the suspect has its experts, which is how most tools that leave them so merge them; if that
+// does not settle it, the other way.
 Result<AuditResult> audit_once(const AuditInput& input, const AuditOptions& options) {
   if (!experts_differ(input)) return Auditor(input, options, std::nullopt).run();
   const bool fused = expert_layout(*input.suspect) == ExpertLayout::kFused;
   const ExpertLayout own = fused ? ExpertLayout::kFused : ExpertLayout::kSeparate;
   HIERON_TRY(AuditResult as_it_is, Auditor(input, options, own).run());
-  if (!fused || settled(as_it_is)) return as_it_is;
+  if (!fused || settled(as_it_is.verdict.kind)) return as_it_is;
   HIERON_TRY(AuditResult apart, Auditor(input, options, ExpertLayout::kSeparate).run());
   const auto explained = [](const AuditResult& result) {
     return result.replay ? result.replay->share : 0;
   };
-  const bool better = settled(apart) || explained(apart) > explained(as_it_is);
+  const bool better = settled(apart.verdict.kind) || explained(apart) > explained(as_it_is);
   return better ? std::move(apart) : std::move(as_it_is);
 }
 

@@ -13,6 +13,7 @@
 #include "hieron/assay/result.h"
 #include "hieron/core/error.h"
 #include "hieron/core/prf.h"
+#include "hieron/merge/experts.h"
 #include "hieron/walk/walk.h"
 
 namespace hieron {
@@ -28,11 +29,15 @@ struct AuditOptions {
   Seed seed = Seed::fresh();
   uint64_t sample_bytes = 0;  // per tensor and model; 0: every element is compared
   uint64_t more_bytes = 0;    // the same once more, where so few leave it undetermined; 0: never
-  uint64_t max_download = UINT64_MAX;  // refused beforehand if the sample takes more
-  bool hash = false;                   // SHA-256 of whole input files
-  Seeds seeds = Seeds::kPopular;       // of random masks
+  bool hash = false;          // SHA-256 of whole input files
+  Seeds seeds = Seeds::kPopular;  // of random masks
   WalkOptions walk;
 };
+
+// All of them, the suspect first.
+std::vector<std::shared_ptr<const Checkpoint>*> models_of(AuditInput& input);
+// Those that have experts, with their experts in this layout.
+Status lay_out_experts(AuditInput& input, ExpertLayout layout);
 
 // Errors: models with nothing in common, unreadable data. A defect that an audit can go on past is
 // a warning.

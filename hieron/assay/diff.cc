@@ -79,10 +79,6 @@ class DiffVisitor final : public Visitor {
   std::vector<Scratch> scratch_;
 };
 
-bool decodable(DType dtype) {
-  return info(dtype).bits >= 8 && info(dtype).bits <= 64 && dtype != DType::kC64;
-}
-
 }  // namespace
 
 Result<CheckpointDifference> diff(const Checkpoint& a, const Checkpoint& b,

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <set>
 
+#include "hieron/assay/sampling.h"
 #include "hieron/core/text.h"
 #include "hieron/walk/fingerprint.h"
 
@@ -58,7 +59,8 @@ Result<PackedCase> packed_case(const Candidates& given, const Seed& seed) {
   return packed_case;
 }
 
-void say_fingerprints(AuditResult& result, uint64_t compared, uint64_t parameters) {
+void say_fingerprints(AuditResult& result) {
+  const auto [compared, parameters] = read_of(result);
   result.sampling.mode = "fingerprint";
   result.sampling.bound = bound(result, compared, parameters);
   Verdict& verdict = result.verdict;

@@ -33,6 +33,6 @@ Result<PackedCase> packed_case(const Candidates& given, const Seed& seed);
 
 // Adds to the verdict that it was made at public positions, and what that leaves open; sets the
 // bound of the sampling.
-void say_fingerprints(AuditResult& result, uint64_t compared, uint64_t parameters);
+void say_fingerprints(AuditResult& result);
 
 }  // namespace hieron

@@ -1,30 +1,12 @@
 #include "hieron/assay/identity.h"
 
-#include <algorithm>
 #include <mutex>
 #include <optional>
 
-#include "hieron/core/hash.h"
 #include "hieron/core/parallel.h"
+#include "hieron/io/file_hash.h"
 
 namespace hieron {
-namespace {
-
-constexpr uint64_t kHashBlock = 4u << 20;
-
-Result<std::string> hash_file(const File& file) {
-  AlignedBuffer buffer(kHashBlock);
-  Sha256 hash;
-  for (uint64_t at = 0; at < file.size(); at += kHashBlock) {
-    const auto block = buffer.span().first(std::min(kHashBlock, file.size() - at));
-    HIERON_CHECK(file.read_at(at, block));
-    hash.update(block);
-  }
-  return to_hex(hash.finish());
-}
-
-}  // namespace
-
 Result<ModelIdentity> identify(const Checkpoint& model, bool hash, unsigned threads) {
   ModelIdentity identity{.ref = model.ref, .commit = model.commit, .files = {}};
   for (const CheckpointFile& file : model.files) {
@@ -38,7 +20,7 @@ Result<ModelIdentity> identify(const Checkpoint& model, bool hash, unsigned thre
     const Extent whole{0, file.size()};
     // Nobody downloads a model to hear what the hub has told.
     if (!identity.files[i].sha256.empty() && file.far_bytes({&whole, 1}) > 0) return;
-    auto digest = hash_file(file);
+    auto digest = sha256_of(file);
     const std::lock_guard lock(mutex);
     if (digest) {
       identity.files[i].sha256 = *digest;

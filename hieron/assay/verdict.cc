@@ -57,6 +57,20 @@ std::string name_some(const std::vector<std::string>& names) {
 
 }  // namespace
 
+bool settled(VerdictKind kind) {
+  switch (kind) {
+    case VerdictKind::kCopy:
+    case VerdictKind::kReformattedCopy:
+    case VerdictKind::kExactMerge:
+    case VerdictKind::kLayerStack:
+    case VerdictKind::kEdit:
+    case VerdictKind::kObfuscatedCopy:
+      return true;
+    default:
+      return false;
+  }
+}
+
 MergeDecision decide_merge(const MergeFacts& f) {
   if (static_cast<double>(f.informative_16) < threshold::kInformative.value) {
     return {

@@ -31,6 +31,9 @@ struct MergeFacts {
   std::string direction_reason;  // "PARENT is itself a blend of SUSPECT and X"
 };
 
+// Is nothing left to explain: all of the suspect is accounted for by the models offered?
+bool settled(VerdictKind kind);
+
 struct MergeDecision {
   std::optional<VerdictKind> kind;   // nothing: these ends do not explain the suspect
   bool blocked = false;              // kind is kUndetermined: a peak is there but a guard failed

@@ -66,10 +66,19 @@ Result<std::vector<VerdictKind>> parse_expected(const std::string& text) {
 // Of models that are far away, per tensor and model: first, and where that decides nothing.
 constexpr uint64_t kFirstSample = 16u << 10, kMoreSample = 64u << 10;
 
-bool any_far(const AuditInput& input) {
+bool any_far(AuditInput input, const std::shared_ptr<const Checkpoint>& also,
+             const std::vector<PoolEntry>& pool) {
   const auto far = [](const auto& model) { return model && is_far(*model); };
-  return far(input.suspect) || far(input.base) || std::ranges::any_of(input.parents, far) ||
-         std::ranges::any_of(input.controls, far);
+  return far(also) || std::ranges::any_of(pool, far, &PoolEntry::checkpoint) ||
+         std::ranges::any_of(models_of(input), [&](const auto* model) { return far(*model); });
+}
+
+// For one stage of the audit. How much is read at a time is the audit's choice: a pack's recorder
+// has set it.
+WalkOptions stage(const Context& context, ProgressBar& progress, const AuditOptions& options) {
+  WalkOptions walk = walk_options(context, progress);
+  walk.read_bytes = options.walk.read_bytes;
+  return walk;
 }
 
 // auto and full: every element of local files. SIZE: so many bytes of each tensor and model.
@@ -175,9 +184,7 @@ Result<std::optional<PoolReport>> choose(const Asked& asked, const Context& cont
                                          AuditInput& input) {
   HIERON_TRY(PoolReport report, [&] {
     ProgressBar progress(context.options, "choosing");
-    const uint64_t read_bytes = options.walk.read_bytes;
-    options.walk = walk_options(context, progress);
-    options.walk.read_bytes = read_bytes;
+    options.walk = stage(context, progress, options);
     return choose_from_pool(pool, input, options);
   }());
   if (!input.parents.empty()) return report;
@@ -220,7 +227,7 @@ Outcome run_audit(const Asked& asked, const Context& context) {
   }
   std::vector<PoolEntry> pool = open_pool(pool_refs, source);
   HIERON_CHECK(check_outputs(asked, context, input, also, pool));
-  if (asked.sample == "auto" && any_far(input)) {
+  if (asked.sample == "auto" && any_far(input, also, pool)) {
     options.sample_bytes = kFirstSample;
     options.more_bytes = kMoreSample;
   }
@@ -236,16 +243,14 @@ Outcome run_audit(const Asked& asked, const Context& context) {
   }
   HIERON_TRY(AuditResult result, [&] {
     ProgressBar progress(context.options, "comparing");
-    const uint64_t read_bytes = options.walk.read_bytes;
-    options.walk = walk_options(context, progress);
-    options.walk.read_bytes = read_bytes;
+    options.walk = stage(context, progress, options);
     return audit(input, options);
   }());
   if (hub_requests(context) > 0) result.sampling.requests = hub_requests(context);
   if (also) {
     HIERON_TRY(result.also, [&] {
       ProgressBar progress(context.options, "comparing uploads");
-      options.walk = walk_options(context, progress);
+      options.walk = stage(context, progress, options);
       return compare_uploads(input, also, options, result);
     }());
   }

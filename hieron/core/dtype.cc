@@ -138,6 +138,11 @@ uint64_t nearest_magnitude(const FloatLayout& layout, double value) {
 
 std::span<const DTypeInfo> dtypes() { return kTable; }
 
+bool decodable(DType dtype) {
+  const int bits = info(dtype).bits;
+  return bits >= 8 && bits <= 64 && dtype != DType::kC64;
+}
+
 const DTypeInfo& info(DType dtype) { return kTable[static_cast<size_t>(dtype)]; }
 
 std::optional<DType> parse_dtype(std::string_view name) {

@@ -60,6 +60,9 @@ struct DTypeInfo {
 
 std::span<const DTypeInfo> dtypes();
 const DTypeInfo& info(DType dtype);
+
+// Is each element a real number in whole bytes of its own?
+bool decodable(DType dtype);
 std::optional<DType> parse_dtype(std::string_view name);
 
 // The value of one bit pattern, exact for every format of 53 significant bits or fewer. NaN, ±inf

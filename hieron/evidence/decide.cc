@@ -55,7 +55,8 @@ Result<std::shared_ptr<const Checkpoint>> open_model(const PackedModel& model,
                                                      const std::shared_ptr<const File>& blocks,
                                                      const std::string& folder) {
   HIERON_CHECK(write_texts(model, *blocks, folder));
-  CheckpointParts parts{model.ref, model.commit, folder, model.index_file, {}};
+  CheckpointParts parts{
+      .ref = model.ref, .commit = model.commit, .folder = folder, .index_file = model.index_file};
   for (const PackedWeights& file : model.files) {
     parts.files.push_back(
         {file.path, file.bytes,

@@ -23,6 +23,7 @@
 #include "hieron/evidence/squeeze.h"
 #include "hieron/evidence/sums.h"
 #include "hieron/format/safetensors.h"
+#include "hieron/io/file_hash.h"
 #include "hieron/io/output_file.h"
 #include "hieron/model/tells.h"
 #include "hieron/report/json.h"
@@ -71,14 +72,6 @@ Status check_place(const PackPlace& place) {
                             "--overwrite to replace it.",
                             printable(place.path)),
                 place.path);
-}
-
-std::vector<std::shared_ptr<const Checkpoint>*> models_of(AuditInput& input) {
-  std::vector<std::shared_ptr<const Checkpoint>*> models{&input.suspect};
-  for (auto& parent : input.parents) models.push_back(&parent);
-  if (input.base) models.push_back(&input.base);
-  for (auto& control : input.controls) models.push_back(&control);
-  return models;
 }
 
 // Where a file should be cut, besides every so many bytes: between its tensors. With the bytes of a

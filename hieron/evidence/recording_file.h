@@ -22,6 +22,7 @@ class RecordingFile final : public File {
   int64_t modified() const override { return file_->modified(); }
   Status read_at(uint64_t offset, std::span<std::byte> out) const override;
   void will_read(std::span<const Extent> extents) const override { file_->will_read(extents); }
+  Status may_fetch(uint64_t bytes) const override { return file_->may_fetch(bytes); }
   uint64_t far_bytes(std::span<const Extent> extents) const override {
     return file_->far_bytes(extents);
   }

@@ -3,9 +3,6 @@
 
 #include <string>
 
-#include "hieron/core/error.h"
-#include "hieron/io/file.h"
-
 namespace hieron {
 
 struct PackSums {
@@ -13,6 +10,5 @@ struct PackSums {
 };
 
 std::string sums_text(const PackSums& sums);
-Result<std::string> sha256_of(const File& file);
 
 }  // namespace hieron

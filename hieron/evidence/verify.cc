@@ -16,6 +16,7 @@
 #include "hieron/evidence/packed_file.h"
 #include "hieron/evidence/sums.h"
 #include "hieron/format/safetensors.h"
+#include "hieron/io/file_hash.h"
 #include "hieron/report/json.h"
 
 namespace hieron {

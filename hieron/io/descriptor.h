@@ -1,7 +1,13 @@
 // An open file descriptor, closed when it goes. Used inside io only.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
 #include <utility>
+
+#include "hieron/core/error.h"
 
 namespace hieron {
 
@@ -23,6 +29,10 @@ class Descriptor {
  private:
   int fd_ = -1;
 };
+
+// All of the bytes, at their place, however many calls that takes. `name`: for messages.
+Status write_all(int fd, const std::string& name, uint64_t at, std::span<const std::byte> bytes);
+Status read_all(int fd, const std::string& name, uint64_t at, std::span<std::byte> out);
 
 // open(2) with O_CLOEXEC, retried when a signal interrupts it; an empty descriptor and errno on
 // failure.

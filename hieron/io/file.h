@@ -32,6 +32,8 @@ class File {
   // flight, and read_at() waits for its part; what cannot be fetched is told by read_at(). Any
   // other file does nothing.
   virtual void will_read(std::span<const Extent> /*extents*/) const {}
+  // Would so many bytes more be allowed to be fetched? Asked before the first of them is.
+  virtual Status may_fetch(uint64_t /*bytes*/) const { return {}; }
   // Bytes of those extents (ascending) that would have to be fetched over a network.
   virtual uint64_t far_bytes(std::span<const Extent> /*extents*/) const { return 0; }
 };

@@ -7,6 +7,7 @@
 #include <cerrno>
 
 #include "hieron/core/text.h"
+#include "hieron/io/descriptor.h"
 #include "hieron/io/faulty_file.h"
 #include "hieron/io/system_failure.h"
 
@@ -43,14 +44,7 @@ Result<uint64_t> GrowingFile::append(std::span<const std::byte> bytes) {
     start = size_;
     size_ += bytes.size();
   }
-  uint64_t at = start;
-  while (!bytes.empty()) {
-    const int64_t n = syscalls().pwrite(fd_, bytes.data(), bytes.size(), static_cast<int64_t>(at));
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return system_failure(path_, "written", n < 0 ? errno : EIO);
-    at += static_cast<uint64_t>(n);
-    bytes = bytes.subspan(static_cast<size_t>(n));
-  }
+  HIERON_CHECK(write_all(fd_, path_, start, bytes));
   return start;
 }
 
@@ -60,17 +54,7 @@ uint64_t GrowingFile::size() const {
 }
 
 Status GrowingFile::read_at(uint64_t offset, std::span<std::byte> out) const {
-  while (!out.empty()) {
-    const int64_t n = syscalls().pread(fd_, out.data(), out.size(), static_cast<int64_t>(offset));
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) {
-      return system_failure(path_, fmt::format("read at byte {}", with_commas(offset)),
-                            n < 0 ? errno : EIO);
-    }
-    offset += static_cast<uint64_t>(n);
-    out = out.subspan(static_cast<size_t>(n));
-  }
-  return {};
+  return read_all(fd_, path_, offset, out);
 }
 
 }  // namespace hieron

@@ -1,24 +1,17 @@
 #include "hieron/io/remote_file.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
 #include <condition_variable>
-#include <cstdlib>
 #include <map>
 #include <optional>
 #include <utility>
 #include <vector>
 
 #include "hieron/core/text.h"
-#include "hieron/io/block.h"
 #include "hieron/io/intervals.h"
-#include "hieron/io/system_failure.h"
 
 namespace hieron {
 namespace {
@@ -50,6 +43,7 @@ class RemoteFile final : public File, public std::enable_shared_from_this<Remote
   Status read_at(uint64_t offset, std::span<std::byte> out) const override;
   void will_read(std::span<const Extent> extents) const override;
   uint64_t far_bytes(std::span<const Extent> extents) const override;
+  Status may_fetch(uint64_t bytes) const override { return reading_.budget->allows(bytes); }
 
  private:
   using Lock = std::unique_lock<std::mutex>;
@@ -329,11 +323,6 @@ Status RemoteFile::read_at(uint64_t offset, std::span<std::byte> out) const {
   return reading_.spool->read(base_ + offset, out);
 }
 
-std::string spool_folder() {
-  const char* folder = std::getenv("TMPDIR");
-  return folder && *folder ? folder : "/tmp";
-}
-
 }  // namespace
 
 bool DownloadBudget::take(uint64_t bytes) {
@@ -356,58 +345,21 @@ uint64_t DownloadBudget::taken() const {
   return taken_;
 }
 
-Error DownloadBudget::refusal() const {
+Status DownloadBudget::allows(uint64_t bytes) const {
+  {
+    const std::lock_guard lock(mutex_);
+    if (bytes <= limit_ - taken_) return {};
+  }
+  return std::unexpected(refusal(bytes));
+}
+
+Error DownloadBudget::refusal(uint64_t more) const {
   const std::lock_guard lock(mutex_);
-  const uint64_t needed = taken_ + refused_;
+  const uint64_t needed = taken_ + refused_ + more;
   return {ErrorCode::kSystem,
           fmt::format("This needs {} from the hub, and {} are allowed; allow more with "
                       "--max-download {}MB.",
                       show_bytes(needed), show_bytes(limit_), (needed + 999'999) / 1'000'000)};
-}
-
-Result<std::shared_ptr<Spool>> Spool::make() {
-  const std::string folder = spool_folder();
-  int fd = ::open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-  if (fd < 0) {
-    std::string path = folder + "/hieron-XXXXXX";
-    fd = ::mkostemp(path.data(), O_CLOEXEC);
-    if (fd < 0) return system_failure(path, "made (set TMPDIR to another folder)", errno);
-    ::unlink(path.c_str());
-  }
-  return std::shared_ptr<Spool>(new Spool(fd, "the temporary file in " + folder));
-}
-
-Result<std::shared_ptr<Spool>> Spool::open(const std::string& path) {
-  constexpr int kMode = 0666;  // the umask takes away what the user does not want to give
-  const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, kMode);
-  if (fd < 0) return system_failure(path, "made", errno);
-  return std::shared_ptr<Spool>(new Spool(fd, path));
-}
-
-Spool::~Spool() { ::close(fd_); }
-
-uint64_t Spool::reserve(uint64_t bytes) { return end_.fetch_add(block_ceil(bytes)); }
-
-Status Spool::write(uint64_t at, std::span<const std::byte> bytes) const {
-  while (!bytes.empty()) {
-    const ssize_t n = ::pwrite(fd_, bytes.data(), bytes.size(), static_cast<off_t>(at));
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return system_failure(name_, "written", n == 0 ? ENOSPC : errno);
-    at += static_cast<uint64_t>(n);
-    bytes = bytes.subspan(static_cast<size_t>(n));
-  }
-  return {};
-}
-
-Status Spool::read(uint64_t at, std::span<std::byte> out) const {
-  while (!out.empty()) {
-    const ssize_t n = ::pread(fd_, out.data(), out.size(), static_cast<off_t>(at));
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return system_failure(name_, "read", n == 0 ? EIO : errno);
-    at += static_cast<uint64_t>(n);
-    out = out.subspan(static_cast<size_t>(n));
-  }
-  return {};
 }
 
 std::shared_ptr<const File> open_remote_file(RemoteSource source, RemoteReading reading) {

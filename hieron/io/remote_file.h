@@ -13,6 +13,7 @@
 #include "hieron/core/error.h"
 #include "hieron/io/file.h"
 #include "hieron/io/http.h"
+#include "hieron/io/spool.h"
 
 namespace hieron {
 
@@ -25,37 +26,16 @@ class DownloadBudget {
   // Books so many bytes; false if they are too many, and from then on nothing more is allowed.
   bool take(uint64_t bytes);
   bool exceeded() const;
-  uint64_t taken() const;  // bytes, allowed ones
+  Status allows(uint64_t bytes) const;  // so many more; else refusal(), of all of them
+  uint64_t taken() const;               // bytes, allowed ones
   uint64_t limit() const { return limit_; }
   // How much all that was asked for would take, and how to allow it.
-  Error refusal() const;
+  Error refusal(uint64_t more = 0) const;
 
  private:
   const uint64_t limit_;
   mutable std::mutex mutex_;
   uint64_t taken_ = 0, refused_ = 0;
-};
-
-// An unlinked, sparse file in which many remote files keep what they have, each in a stretch of its
-// own. Thread-safe.
-class Spool {
- public:
-  static Result<std::shared_ptr<Spool>> make();  // in TMPDIR, or /tmp
-  // One that stays, for a single file: what is at `path` already is kept.
-  static Result<std::shared_ptr<Spool>> open(const std::string& path);
-  ~Spool();
-  Spool(const Spool&) = delete;
-  Spool& operator=(const Spool&) = delete;
-
-  uint64_t reserve(uint64_t bytes);  // where it begins
-  Status write(uint64_t at, std::span<const std::byte> bytes) const;
-  Status read(uint64_t at, std::span<std::byte> out) const;
-
- private:
-  Spool(int fd, std::string name) : fd_(fd), name_(std::move(name)) {}
-  const int fd_;
-  const std::string name_;
-  std::atomic<uint64_t> end_{0};
 };
 
 // Where a file's bytes are served for the time being.

@@ -99,8 +99,8 @@ Result<Units> read_units(const Checkpoint& model, const TensorView& view, const 
   return units;
 }
 
-void announce(const Alignment& alignment, std::span<const Candidate> chosen,
-              std::array<size_t, 2> models, const UnitEffort& effort) {
+Status announce(const Alignment& alignment, std::span<const Candidate> chosen,
+                std::array<size_t, 2> models, const UnitEffort& effort) {
   std::vector<Wanted> wanted;
   for (const Candidate& candidate : chosen) {
     const Row& row = alignment.rows[candidate.row];
@@ -119,7 +119,7 @@ void announce(const Alignment& alignment, std::span<const Candidate> chosen,
       }
     }
   }
-  will_read(wanted);
+  return will_read(wanted);
 }
 
 // Rows scaled to length one; rows of zeros or with NaN become zero and match nothing in particular.
@@ -179,7 +179,7 @@ Result<HiddenUnitTest> compare_hidden_units(const Alignment& alignment, const Ro
                                             size_t model_a, size_t model_b, unsigned threads,
                                             UnitEffort effort) {
   const std::vector<Candidate> chosen = candidates(alignment, roles, model_a, model_b, effort);
-  announce(alignment, chosen, {model_a, model_b}, effort);
+  HIERON_CHECK(announce(alignment, chosen, {model_a, model_b}, effort));
   HiddenUnitTest test;
   test.matrices.resize(chosen.size());
   std::mutex mutex;

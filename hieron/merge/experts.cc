@@ -95,20 +95,6 @@ std::unexpected<Error> refuse_tensor(const Checkpoint& checkpoint, std::string_v
                 checkpoint.ref, std::string(tensor));
 }
 
-// A copy without its tensors.
-std::shared_ptr<Checkpoint> shell_of(const Checkpoint& checkpoint) {
-  auto shell = std::make_shared<Checkpoint>();
-  shell->ref = checkpoint.ref;
-  shell->commit = checkpoint.commit;
-  shell->folder = checkpoint.folder;
-  shell->files = checkpoint.files;
-  shell->metadata = checkpoint.metadata;
-  shell->warnings = checkpoint.warnings;
-  shell->config_json = checkpoint.config_json;
-  shell->tensors.reserve(checkpoint.tensors.size());
-  return shell;
-}
-
 Result<Groups> collect(const Checkpoint& checkpoint) {
   Groups groups;
   for (const TensorInfo& tensor : checkpoint.tensors) {
@@ -239,7 +225,7 @@ Result<std::shared_ptr<const Checkpoint>> fuse(
   HIERON_TRY(Groups groups, collect(*checkpoint));
   if (groups.empty()) return checkpoint;
   HIERON_CHECK(check_groups(*checkpoint, groups));
-  auto out = shell_of(*checkpoint);
+  auto out = without_tensors(*checkpoint);
   for (const TensorInfo& tensor : checkpoint->tensors) {
     const auto name = parse_expert(tensor.name);
     if (!name) {
@@ -303,7 +289,7 @@ Result<std::shared_ptr<const Checkpoint>> separate(
       checkpoint->tensors, [](const TensorInfo& t) { return parse_fused(t.name).has_value(); });
   if (!any) return checkpoint;
   const bool numbered = is_mixtral_kin(*checkpoint);
-  auto out = shell_of(*checkpoint);
+  auto out = without_tensors(*checkpoint);
   for (const TensorInfo& tensor : checkpoint->tensors) {
     const auto name = parse_fused(tensor.name);
     if (!name) {

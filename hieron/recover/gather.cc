@@ -281,7 +281,7 @@ class Gatherer {
             {given_.alignment.models[m], row.views[m]->tensor, row.views[m]->first, row.elements});
       }
     }
-    will_read(wanted);
+    HIERON_CHECK(will_read(wanted));
     for (const size_t row : chosen) {
       HIERON_TRY(auto tensor, read_whole(given_, row));
       evidence_.probes.push_back(std::move(tensor));

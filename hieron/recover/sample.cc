@@ -68,8 +68,6 @@ class SampleVisitor final : public Visitor {
   std::span<SampleRow> sample_;
 };
 
-bool decodable(DType dtype) { return info(dtype).bits >= 8 && info(dtype).bits <= 64; }
-
 SampleRow prepare(const Row& row, size_t index, const RoleTable& roles,
                   const Selection& selection) {
   SampleRow sample{.row = index,

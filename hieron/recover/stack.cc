@@ -48,7 +48,7 @@ class StackFinder {
   }
 
   Result<std::optional<LayerStack>> run() {
-    announce();
+    HIERON_CHECK(announce());
     HIERON_CHECK(note_candidates());
     HIERON_CHECK(vote());
     if (votes_.empty() || votes_.rbegin()->first + 1 != votes_.size()) return std::nullopt;
@@ -67,7 +67,7 @@ class StackFinder {
   }
 
  private:
-  void announce() const {
+  Status announce() const {
     std::vector<Wanted> wanted;
     const auto add = [&](const Checkpoint& model) {
       for (const TensorInfo& tensor : model.tensors) {
@@ -79,7 +79,7 @@ class StackFinder {
     };
     add(*given_.alignment.models[0]);
     for (const size_t m : given_.candidates) add(*given_.alignment.models[m]);
-    will_read(wanted);
+    return will_read(wanted);
   }
 
   uint64_t bytes() const { return sampled_ ? kSampledBytes : kLookedAt; }

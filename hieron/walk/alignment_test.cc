@@ -5,6 +5,7 @@
 
 #include <array>
 
+#include "hieron/walk/bare_checkpoint.h"
 #include "hieron/walk/conformed.h"
 
 namespace hieron {
@@ -13,23 +14,6 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
-
-using Tensors = std::vector<std::pair<std::string, Shape>>;
-
-Checkpoint checkpoint_of(const std::string& ref, const Tensors& tensors) {
-  Checkpoint checkpoint;
-  checkpoint.ref = ref;
-  for (const auto& [name, shape] : tensors) {
-    checkpoint.tensors.push_back({.name = name,
-                                  .dtype = DType::kBF16,
-                                  .shape = shape,
-                                  .elements = *element_count(shape),
-                                  .stored = {},
-                                  .computed = nullptr});
-  }
-  EXPECT_TRUE(checkpoint.index());
-  return checkpoint;
-}
 
 Alignment aligned(const Checkpoint& a, const Checkpoint& b, size_t required) {
   return align(std::array{&a, &b}, required);

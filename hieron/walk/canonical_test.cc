@@ -9,27 +9,13 @@
 #include <sstream>
 
 #include "hieron/model/roles.h"
+#include "hieron/walk/bare_checkpoint.h"
 
 namespace hieron {
 namespace {
 
 using testing::ElementsAre;
 using testing::IsEmpty;
-
-Checkpoint checkpoint_of(const std::vector<std::pair<std::string, Shape>>& tensors) {
-  Checkpoint checkpoint;
-  checkpoint.ref = "model";
-  for (const auto& [name, shape] : tensors) {
-    checkpoint.tensors.push_back({.name = name,
-                                  .dtype = DType::kBF16,
-                                  .shape = shape,
-                                  .elements = *element_count(shape),
-                                  .stored = {},
-                                  .computed = nullptr});
-  }
-  EXPECT_TRUE(checkpoint.index());
-  return checkpoint;
-}
 
 std::vector<std::string> names_of(const Checkpoint& checkpoint) {
   std::vector<std::string> names;
@@ -74,8 +60,9 @@ TEST(CanonicalName, IsItsOwn) {
 }
 
 TEST(LogicalTensors, AFusedTensorIsItsContiguousParts) {
-  const Checkpoint fused = checkpoint_of({{"model.layers.0.mlp.experts.gate_up_proj", {2, 6, 5}},
-                                          {"model.layers.0.mlp.experts.down_proj", {2, 5, 3}}});
+  const Checkpoint fused =
+      checkpoint_of("model", {{"model.layers.0.mlp.experts.gate_up_proj", {2, 6, 5}},
+                              {"model.layers.0.mlp.experts.down_proj", {2, 5, 3}}});
   const auto all = logical_tensors(fused);
   ASSERT_THAT(names_of(fused), ElementsAre("layers.0.mlp.experts.0.gate_proj.weight",
                                            "layers.0.mlp.experts.0.up_proj.weight",
@@ -93,15 +80,15 @@ TEST(LogicalTensors, AFusedTensorIsItsContiguousParts) {
 TEST(LogicalTensors, TransposedExpertsStayOneTensor) {
   // Llama 4: [E, H, 2I] and [E, I, H].
   const Checkpoint transposed =
-      checkpoint_of({{"model.layers.0.feed_forward.experts.gate_up_proj", {2, 5, 6}},
-                     {"model.layers.0.feed_forward.experts.down_proj", {2, 3, 5}}});
+      checkpoint_of("model", {{"model.layers.0.feed_forward.experts.gate_up_proj", {2, 5, 6}},
+                              {"model.layers.0.feed_forward.experts.down_proj", {2, 3, 5}}});
   EXPECT_THAT(names_of(transposed), ElementsAre("layers.0.feed_forward.experts.gate_up_proj",
                                                 "layers.0.feed_forward.experts.down_proj"));
 }
 
 TEST(LogicalTensors, KeepTheirNamesWhereTwoWouldBeCalledTheSame) {
-  const Checkpoint both =
-      checkpoint_of({{"model.norm.weight", {4}}, {"norm.weight", {4}}, {"model.up.weight", {4}}});
+  const Checkpoint both = checkpoint_of(
+      "model", {{"model.norm.weight", {4}}, {"norm.weight", {4}}, {"model.up.weight", {4}}});
   EXPECT_THAT(names_of(both), ElementsAre("model.norm.weight", "norm.weight", "up.weight"));
 }
 

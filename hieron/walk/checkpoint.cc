@@ -154,6 +154,9 @@ Result<ShardIndex> read_index(const std::string& path) {
   return parse_shard_index(text, path);
 }
 
+namespace {
+
+// Reads the header of the next weight file.
 Status add_file(Checkpoint& checkpoint, CheckpointFile source) {
   const auto index = static_cast<uint32_t>(checkpoint.files.size());
   HIERON_TRY(SafetensorsHeader header, read_safetensors_header(*source.file));
@@ -172,6 +175,7 @@ Status add_file(Checkpoint& checkpoint, CheckpointFile source) {
   return {};
 }
 
+// When all files are there: names, the index against the headers, config.json of the folder.
 Status complete(Checkpoint& checkpoint, const ShardIndex* shards, const std::string& index_path) {
   HIERON_CHECK(checkpoint.index());
   if (shards) {
@@ -187,6 +191,8 @@ Status complete(Checkpoint& checkpoint, const ShardIndex* shards, const std::str
   }
   return {};
 }
+
+}  // namespace
 
 size_t Checkpoint::slot_of(std::string_view name, uint32_t hash) const {
   const size_t mask = by_name_.size() - 1;
@@ -238,6 +244,18 @@ Status Checkpoint::index() {
   return {};
 }
 
+std::shared_ptr<Checkpoint> without_tensors(const Checkpoint& checkpoint) {
+  auto shell = std::make_shared<Checkpoint>();
+  shell->ref = checkpoint.ref;
+  shell->commit = checkpoint.commit;
+  shell->folder = checkpoint.folder;
+  shell->files = checkpoint.files;
+  shell->metadata = checkpoint.metadata;
+  shell->warnings = checkpoint.warnings;
+  shell->config_json = checkpoint.config_json;
+  return shell;
+}
+
 Status read_elements(const Checkpoint& checkpoint, const TensorInfo& tensor, uint64_t first,
                      std::span<std::byte> out) {
   if (tensor.computed) return tensor.computed->read(first, out);
@@ -261,14 +279,13 @@ std::map<const File*, std::vector<Extent>> extents_of(std::span<const Wanted> wa
 
 }  // namespace
 
-void will_read(std::span<const Wanted> wanted) {
-  for (const auto& [file, extents] : extents_of(wanted)) file->will_read(extents);
-}
-
-uint64_t far_bytes(std::span<const Wanted> wanted) {
+Status will_read(std::span<const Wanted> wanted) {
+  const auto extents = extents_of(wanted);
   uint64_t bytes = 0;
-  for (const auto& [file, extents] : extents_of(wanted)) bytes += file->far_bytes(extents);
-  return bytes;
+  for (const auto& [file, of_file] : extents) bytes += file->far_bytes(of_file);
+  for (const auto& [file, of_file] : extents) HIERON_CHECK(file->may_fetch(bytes));
+  for (const auto& [file, of_file] : extents) file->will_read(of_file);
+  return {};
 }
 
 bool is_far(const Checkpoint& checkpoint) {
@@ -279,23 +296,6 @@ bool is_far(const Checkpoint& checkpoint) {
 }
 
 namespace {
-
-// Without an index file all that is there are the files.
-Result<std::shared_ptr<const Checkpoint>> put_together(CheckpointParts parts,
-                                                       const ShardIndex* shards) {
-  auto checkpoint = std::make_shared<Checkpoint>();
-  checkpoint->ref = std::move(parts.ref);
-  checkpoint->commit = std::move(parts.commit);
-  checkpoint->folder = parts.folder;
-  if (shards) {
-    checkpoint->metadata = shards->metadata;
-    checkpoint->tensors.reserve(shards->weight_map.size());
-  }
-  for (CheckpointFile& file : parts.files) HIERON_CHECK(add_file(*checkpoint, std::move(file)));
-  HIERON_CHECK(complete(*checkpoint, shards, (fs::path(parts.folder) / parts.index_file).string()));
-  if (is_fingerprint(*checkpoint)) return read_fingerprint(checkpoint);
-  return checkpoint;
-}
 
 Result<std::shared_ptr<const Checkpoint>> open_here(const std::string& ref) {
   HIERON_TRY(Located located, locate(ref));
@@ -313,13 +313,14 @@ Result<std::shared_ptr<const Checkpoint>> open_here(const std::string& ref) {
           index);
     }
   }
-  CheckpointParts parts{ref, {}, located.folder.string(), located.weights.index, {}};
+  CheckpointParts parts{
+      .ref = ref, .folder = located.folder.string(), .index_file = located.weights.index};
   for (const std::string& name : located.weights.files) {
     HIERON_TRY(std::shared_ptr<const File> file, open_file((located.folder / name).string()));
     const uint64_t bytes = file->size();
     parts.files.push_back({name, bytes, std::move(file)});
   }
-  return put_together(std::move(parts), shards ? &*shards : nullptr);
+  return assemble_checkpoint(std::move(parts), std::move(shards));
 }
 
 bool exists(const std::string& path) {
@@ -336,11 +337,25 @@ Result<std::shared_ptr<const Checkpoint>> open_checkpoint(const std::string& ref
   return on_hub ? open_on_hub(ref, *on_hub, *source.hub, source.access) : open_here(ref);
 }
 
-Result<std::shared_ptr<const Checkpoint>> assemble_checkpoint(CheckpointParts parts) {
-  if (parts.index_file.empty()) return put_together(std::move(parts), nullptr);
-  HIERON_TRY(const ShardIndex shards,
-             read_index((fs::path(parts.folder) / parts.index_file).string()));
-  return put_together(std::move(parts), &shards);
+Result<std::shared_ptr<const Checkpoint>> assemble_checkpoint(CheckpointParts parts,
+                                                              std::optional<ShardIndex> shards) {
+  const std::string index = (fs::path(parts.folder) / parts.index_file).string();
+  if (!shards && !parts.index_file.empty()) {
+    HIERON_TRY(shards, read_index(index));
+  }
+  auto checkpoint = std::make_shared<Checkpoint>();
+  checkpoint->ref = std::move(parts.ref);
+  checkpoint->commit = std::move(parts.commit);
+  checkpoint->folder = std::move(parts.folder);
+  checkpoint->warnings = std::move(parts.warnings);
+  if (shards) {
+    checkpoint->metadata = shards->metadata;
+    checkpoint->tensors.reserve(shards->weight_map.size());
+  }
+  for (CheckpointFile& file : parts.files) HIERON_CHECK(add_file(*checkpoint, std::move(file)));
+  HIERON_CHECK(complete(*checkpoint, shards ? &*shards : nullptr, index));
+  if (is_fingerprint(*checkpoint)) return read_fingerprint(checkpoint);
+  return checkpoint;
 }
 
 std::string index_file_of(const Checkpoint& checkpoint) {

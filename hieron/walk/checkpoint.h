@@ -102,20 +102,21 @@ struct Checkpoint {
   std::vector<Slot> by_name_;
 };
 
+// A copy without its tensors, for whoever shows the same files in another way.
+std::shared_ptr<Checkpoint> without_tensors(const Checkpoint& checkpoint);
+
 // Reads elements [first, first + out.size()/element size) of one tensor. Thread-safe.
 Status read_elements(const Checkpoint& checkpoint, const TensorInfo& tensor, uint64_t first,
                      std::span<std::byte> out);
 
 // Elements that read_elements() will soon be asked for: from files far away they are fetched
-// together.
+// together, or refused before the first byte if that is more than may be downloaded.
 struct Wanted {
   const Checkpoint* checkpoint;
   const TensorInfo* tensor;
   uint64_t first, count;
 };
-void will_read(std::span<const Wanted> wanted);
-// Bytes of them that would have to be fetched over a network.
-uint64_t far_bytes(std::span<const Wanted> wanted);
+Status will_read(std::span<const Wanted> wanted);
 bool is_far(const Checkpoint& checkpoint);  // does any of its weight files lie far away?
 
 // `ref`: a folder (model.safetensors.index.json, or model.safetensors, or its *.safetensors files),

@@ -105,19 +105,6 @@ TensorInfo partly_known(std::string name, DType dtype, Shape shape, uint64_t ele
           .known = whole ? nullptr : std::move(runs)};
 }
 
-// A copy without tensors.
-std::shared_ptr<Checkpoint> shell_of(const Checkpoint& checkpoint) {
-  auto shell = std::make_shared<Checkpoint>();
-  shell->ref = checkpoint.ref;
-  shell->commit = checkpoint.commit;
-  shell->folder = checkpoint.folder;
-  shell->files = checkpoint.files;
-  shell->metadata = checkpoint.metadata;
-  shell->warnings = checkpoint.warnings;
-  shell->config_json = checkpoint.config_json;
-  return shell;
-}
-
 // What roles and tells are read from.
 std::string config_essentials(const std::string& config_json) {
   const Json all = Json::parse(config_json, nullptr, false);
@@ -140,21 +127,15 @@ std::string config_essentials(const std::string& config_json) {
   return kept.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
-void announce(const Checkpoint& checkpoint, const FingerprintPlan& plan) {
-  std::map<uint32_t, std::vector<Extent>> by_file;
+Status announce(const Checkpoint& checkpoint, const FingerprintPlan& plan) {
+  std::vector<Wanted> wanted;
   for (const FingerprintTensor& drawn : plan.tensors) {
-    const TensorInfo& tensor = *drawn.logical.tensor;
-    if (tensor.computed) continue;
-    const uint64_t width = static_cast<uint64_t>(info(tensor.dtype).bits) / 8;
     for (const Run& run : drawn.runs) {
-      by_file[tensor.stored.file].push_back(
-          {tensor.stored.offset + (drawn.logical.first + run.first) * width, run.count * width});
+      wanted.push_back(
+          {&checkpoint, drawn.logical.tensor, drawn.logical.first + run.first, run.count});
     }
   }
-  for (auto& [file, extents] : by_file) {
-    std::ranges::sort(extents, {}, &Extent::offset);
-    checkpoint.files[file].file->will_read(extents);
-  }
+  return will_read(wanted);
 }
 
 // Those tensors of a fingerprint that one of fewer elements has too.
@@ -162,7 +143,7 @@ Result<std::shared_ptr<const Checkpoint>> narrowed(
     const std::shared_ptr<const Checkpoint>& fingerprint, uint64_t elements) {
   if (elements == 0 || elements >= fingerprint_elements(*fingerprint)) return fingerprint;
   const Json ranks = Json::parse(fingerprint->metadata.at(kTensors), nullptr, false);
-  auto out = shell_of(*fingerprint);
+  auto out = without_tensors(*fingerprint);
   for (const TensorInfo& tensor : fingerprint->tensors) {
     if (ranks.at(tensor.name).at("rank").get<uint64_t>() < std::max<uint64_t>(1, elements)) {
       out->tensors.push_back(tensor);
@@ -178,7 +159,7 @@ Result<std::shared_ptr<const Checkpoint>> narrowed(
 class Reader {
  public:
   explicit Reader(const std::shared_ptr<const Checkpoint>& stored)
-      : stored_(stored), out_(shell_of(*stored)) {}
+      : stored_(stored), out_(without_tensors(*stored)) {}
 
   Result<std::shared_ptr<const Checkpoint>> run() {
     HIERON_CHECK(check_seed());
@@ -367,8 +348,8 @@ Result<std::shared_ptr<const Checkpoint>> fingerprint_of(
                               checkpoint->ref),
                   checkpoint->ref);
   }
-  announce(*checkpoint, plan);
-  auto out = shell_of(*checkpoint);
+  HIERON_CHECK(announce(*checkpoint, plan));
+  auto out = without_tensors(*checkpoint);
   if (!plan.left_out.empty()) {
     out->warnings.push_back(fmt::format(
         "{} tensors with elements of less than a byte are not in the fingerprint (\"{}\" first).",
@@ -419,7 +400,7 @@ Status require_model(const Checkpoint& checkpoint) {
 
 Result<std::shared_ptr<const Checkpoint>> packed(
     const std::shared_ptr<const Checkpoint>& fingerprint) {
-  auto out = shell_of(*fingerprint);
+  auto out = without_tensors(*fingerprint);
   for (const TensorInfo& tensor : fingerprint->tensors) {
     const uint64_t held = known_elements(tensor);
     out->tensors.push_back({.name = tensor.name,

@@ -6,6 +6,7 @@
 
 #include "hieron/core/text.h"
 #include "hieron/hub/hub.h"
+#include "hieron/walk/assemble.h"
 #include "hieron/walk/opening.h"
 
 namespace hieron {
@@ -21,7 +22,7 @@ constexpr uint64_t kEntryWithoutName = 100;  // "":{"dtype":"BF16","shape":[…]
 
 struct Weights {
   std::vector<std::string> files;
-  std::string index_path;  // empty: none
+  std::string index;  // in the folder; empty: none
   std::optional<ShardIndex> shards;
 };
 
@@ -39,10 +40,9 @@ Result<Weights> weights_of(const HubModel& model, const Hub& hub) {
                                     printable(model.reference.revision_or_main()), what),
                         model.reference.repo);
   }
-  Weights weights{.files = std::move(found->files), .index_path = {}, .shards = {}};
-  if (found->index.empty()) return weights;
-  weights.index_path = (fs::path(model.folder) / found->index).string();
-  HIERON_TRY(weights.shards, read_index(weights.index_path));
+  Weights weights{.files = std::move(found->files), .index = std::move(found->index), .shards = {}};
+  if (weights.index.empty()) return weights;
+  HIERON_TRY(weights.shards, read_index((fs::path(model.folder) / weights.index).string()));
   weights.files = weights.shards->shards;
   return weights;
 }
@@ -79,33 +79,25 @@ Result<std::shared_ptr<const Checkpoint>> open_on_hub(const std::string& ref,
   if (!model) {
     HIERON_TRY(model, hub.open(reference, access));
   }
-  HIERON_TRY(const Weights weights, weights_of(*model, hub));
+  HIERON_TRY(Weights weights, weights_of(*model, hub));
   if (access == Access::kWhole) {
     HIERON_CHECK(hub.download(*model, weights.files));
   }
-  auto checkpoint = std::make_shared<Checkpoint>();
-  checkpoint->ref = ref;
-  checkpoint->commit = model->commit;
-  checkpoint->folder = model->folder;
-  checkpoint->warnings = model->warnings;
-  if (weights.shards) {
-    checkpoint->metadata = weights.shards->metadata;
-    checkpoint->tensors.reserve(weights.shards->weight_map.size());
-  }
-  std::vector<CheckpointFile> files;
+  CheckpointParts parts{.ref = ref,
+                        .commit = model->commit,
+                        .folder = model->folder,
+                        .index_file = weights.index,
+                        .warnings = model->warnings};
   for (const std::string& name : weights.files) {
     HIERON_TRY(Hub::Opened opened, hub.open_file(*model, name));
     const Extent header{0, std::min(likely_header(weights, name), opened.file->size())};
     opened.file->will_read({&header, 1});  // all of them are on their way before one is read
     const uint64_t bytes = opened.file->size();
-    files.push_back(
+    parts.files.push_back(
         {name, bytes, std::move(opened.file),
          Origin{std::move(opened.url), std::move(opened.etag), std::move(opened.sha256)}});
   }
-  for (CheckpointFile& file : files) HIERON_CHECK(add_file(*checkpoint, std::move(file)));
-  HIERON_CHECK(
-      complete(*checkpoint, weights.shards ? &*weights.shards : nullptr, weights.index_path));
-  return checkpoint;
+  return assemble_checkpoint(std::move(parts), std::move(weights.shards));
 }
 
 }  // namespace hieron

@@ -26,12 +26,6 @@ std::optional<WeightFiles> weight_files(std::vector<std::string> names);
 
 Result<ShardIndex> read_index(const std::string& path);
 
-// Reads the header of the next weight file.
-Status add_file(Checkpoint& checkpoint, CheckpointFile source);
-
-// When all files are there: names, the index against the headers, config.json of the folder.
-Status complete(Checkpoint& checkpoint, const ShardIndex* shards, const std::string& index_path);
-
 // A model of a hub. With Access::kWhole its weights are downloaded into the cache first.
 Result<std::shared_ptr<const Checkpoint>> open_on_hub(const std::string& ref,
                                                       const HubReference& reference, Hub& hub,

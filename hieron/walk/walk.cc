@@ -125,10 +125,10 @@ uint64_t selected_bytes(std::span<const Row> rows, const Selection& selection) {
 
 // Tells files that lie far away what will be read of them, all at once and before the first of it
 // is needed: so their requests are many in flight, and neighbours are asked for together.
-void announce(std::span<const Checkpoint* const> models, std::span<const Row> rows,
-              const Selection& selection) {
+Status announce(std::span<const Checkpoint* const> models, std::span<const Row> rows,
+                const Selection& selection) {
   const auto far = [](const Checkpoint* model) { return is_far(*model); };
-  if (std::ranges::none_of(models, far)) return;
+  if (std::ranges::none_of(models, far)) return {};
   std::vector<Wanted> wanted;
   for (const Row& row : rows) {
     for (const Run& run : selection.runs(row)) {
@@ -138,7 +138,7 @@ void announce(std::span<const Checkpoint* const> models, std::span<const Row> ro
       }
     }
   }
-  will_read(wanted);
+  return will_read(wanted);
 }
 
 // One worker's memory: for each model a page-aligned buffer of one read and a page on either side.
@@ -355,7 +355,7 @@ Result<WalkStats> walk(std::span<const Checkpoint* const> models, std::span<cons
   const uint64_t fair = total_elements(rows) / (4 * worker_count(options)) * element_bits / 8;
   WalkRun run(models, rows, selection, visitor, options, block_elements, widest * element_bits / 8,
               std::min(bytes, fair));
-  announce(models, rows, selection);
+  HIERON_CHECK(announce(models, rows, selection));
   return run.run();
 }
 
