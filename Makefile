@@ -12,8 +12,8 @@
 JOBS ?= $(shell nproc)
 RUNS ?= 20000
 CLANG_TARGETS ?= all
-LINT_FOLDERS ?= core kernels io format hub model walk fit merge kinship edit assay report evidence cli
-SANITIZED ?= core kernels io format hub model fit merge kinship edit assay report evidence
+LINT_FOLDERS ?= core kernels io format hub model walk fit merge kinship edit assay report pack cli
+SANITIZED ?= core kernels io format hub model fit merge kinship edit assay report pack
 
 # ccache is a convenience: used where it is there when a build folder is configured.
 ifneq ($(shell command -v ccache),)

@@ -11,10 +11,10 @@
 #include "hieron/cli/hub_session.h"
 #include "hieron/cli/progress.h"
 #include "hieron/core/text.h"
-#include "hieron/evidence/decide.h"
-#include "hieron/evidence/verify.h"
 #include "hieron/hub/reference.h"
 #include "hieron/merge/computed.h"
+#include "hieron/pack/decide.h"
+#include "hieron/pack/verify.h"
 
 namespace hieron {
 namespace {

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "hieron/cli/command.h"
-#include "hieron/evidence/record.h"
+#include "hieron/pack/record.h"
 
 namespace hieron {
 

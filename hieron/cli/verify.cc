@@ -20,12 +20,12 @@
 #include "hieron/cli/mergekit_flags.h"
 #include "hieron/cli/progress.h"
 #include "hieron/core/text.h"
-#include "hieron/evidence/verify.h"
 #include "hieron/merge/adapter.h"
 #include "hieron/merge/computed.h"
 #include "hieron/merge/execute.h"
 #include "hieron/merge/generation.h"
 #include "hieron/merge/plan.h"
+#include "hieron/pack/verify.h"
 #include "hieron/walk/fingerprint.h"
 
 namespace hieron {

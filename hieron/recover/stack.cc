@@ -27,8 +27,8 @@ constexpr int kScaleDigits = 5;
 using Place = std::pair<size_t, uint64_t>;  // model, layer
 
 // What a tensor is called in any layer, its shape, its dtype and the first of its bytes.
-Result<std::string> fingerprint(const Checkpoint& model, const TensorInfo& tensor,
-                                const LayerName& place, uint64_t looked_at) {
+Result<std::string> key_of(const Checkpoint& model, const TensorInfo& tensor,
+                           const LayerName& place, uint64_t looked_at) {
   std::string key = renumbered(tensor.name, place, 0);
   for (const uint64_t extent : tensor.shape) key += fmt::format("/{}", extent);
   key += fmt::format("/{}/", info(tensor.dtype).name);
@@ -107,7 +107,7 @@ class StackFinder {
       for (const TensorInfo& tensor : model.tensors) {
         const auto place = layer_name(given_.roles, tensor);
         if (!place || !looked_at(tensor, *place)) continue;
-        HIERON_TRY(std::string key, fingerprint(model, tensor, *place, bytes()));
+        HIERON_TRY(std::string key, key_of(model, tensor, *place, bytes()));
         places_[std::move(key)].push_back({m, place->layer});
       }
     }
@@ -121,7 +121,7 @@ class StackFinder {
       if (!place || !looked_at(tensor, *place)) continue;
       ++tensors_[place->layer];
       auto& votes = votes_[place->layer];
-      HIERON_TRY(const std::string key, fingerprint(suspect, tensor, *place, bytes()));
+      HIERON_TRY(const std::string key, key_of(suspect, tensor, *place, bytes()));
       const auto found = places_.find(key);
       if (found == places_.end()) continue;
       for (const Place& where : found->second) ++votes[where];

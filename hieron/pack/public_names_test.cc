@@ -1,4 +1,4 @@
-#include "hieron/evidence/public_names.h"
+#include "hieron/pack/public_names.h"
 
 #include <gtest/gtest.h>
 #include <stdlib.h>

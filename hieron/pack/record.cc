@@ -1,4 +1,4 @@
-#include "hieron/evidence/record.h"
+#include "hieron/pack/record.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -17,15 +17,15 @@
 #include "hieron/core/hash.h"
 #include "hieron/core/parallel.h"
 #include "hieron/core/text.h"
-#include "hieron/evidence/archive.h"
-#include "hieron/evidence/decide.h"
-#include "hieron/evidence/public_names.h"
-#include "hieron/evidence/squeeze.h"
-#include "hieron/evidence/sums.h"
 #include "hieron/format/safetensors.h"
 #include "hieron/io/file_hash.h"
 #include "hieron/io/output_file.h"
 #include "hieron/model/tells.h"
+#include "hieron/pack/archive.h"
+#include "hieron/pack/decide.h"
+#include "hieron/pack/public_names.h"
+#include "hieron/pack/squeeze.h"
+#include "hieron/pack/sums.h"
 #include "hieron/report/json.h"
 #include "hieron/walk/assemble.h"
 
@@ -40,7 +40,7 @@ constexpr std::string_view kTexts[] = {"config.json", "added_tokens.json", "merg
                                        "vocab.json"};
 constexpr uint64_t kMostText = 64u << 20;
 
-constexpr std::string_view kSpoolName = "read";  // while the audit runs
+constexpr std::string_view kReadName = "read";  // while the audit runs
 
 fs::path whole(const std::string& path) {
   const fs::path normal = fs::absolute(path).lexically_normal();
@@ -207,7 +207,7 @@ Result<std::unique_ptr<Recorder>> Recorder::begin(PackPlace place) {
     if (fs::create_directory(part, failed)) {
       std::unique_ptr<Recorder> recorder(new Recorder(std::move(place), part.string()));
       HIERON_TRY(recorder->spool_,
-                 GrowingFile::create(recorder->part(kSpoolName), recorder->place_.most_bytes));
+                 GrowingFile::create(recorder->part(kReadName), recorder->place_.most_bytes));
       return recorder;
     }
     if (!failed) continue;  // there is one of that name
@@ -454,7 +454,7 @@ Result<WrittenPack> Recorder::write(const AuditOptions& options, const AuditResu
       part(kSumsName),
       sums_text({.blocks = blocks_sha256, .index = index_sha256, .report = pack.report_sha256})));
   std::error_code ignored;
-  fs::remove(part(kSpoolName), ignored);  // whoever still holds recorded models has it open
+  fs::remove(part(kReadName), ignored);  // whoever still holds recorded models has it open
   HIERON_CHECK(put_in_place());
   return WrittenPack{bytes_of(place_.path), index_sha256, std::move(warnings_)};
 }

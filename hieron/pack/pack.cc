@@ -1,4 +1,4 @@
-#include "hieron/evidence/pack.h"
+#include "hieron/pack/pack.h"
 
 #include <fmt/format.h>
 
@@ -9,7 +9,7 @@
 #include <utility>
 
 #include "hieron/core/text.h"
-#include "hieron/evidence/squeeze.h"
+#include "hieron/pack/squeeze.h"
 
 namespace hieron {
 namespace {

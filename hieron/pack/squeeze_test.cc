@@ -1,4 +1,4 @@
-#include "hieron/evidence/squeeze.h"
+#include "hieron/pack/squeeze.h"
 
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>

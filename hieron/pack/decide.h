@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "hieron/evidence/pack.h"
 #include "hieron/io/file.h"
+#include "hieron/pack/pack.h"
 
 namespace hieron {
 

@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "hieron/evidence/archive.h"
-#include "hieron/evidence/pack.h"
+#include "hieron/pack/archive.h"
+#include "hieron/pack/pack.h"
 
 namespace hieron {
 

@@ -1,4 +1,4 @@
-#include "hieron/evidence/pack.h"
+#include "hieron/pack/pack.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

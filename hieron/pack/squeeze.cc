@@ -1,4 +1,4 @@
-#include "hieron/evidence/squeeze.h"
+#include "hieron/pack/squeeze.h"
 
 #include <zlib.h>
 

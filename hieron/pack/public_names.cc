@@ -1,4 +1,4 @@
-#include "hieron/evidence/public_names.h"
+#include "hieron/pack/public_names.h"
 
 #include <fmt/format.h>
 

@@ -1,4 +1,4 @@
-#include "hieron/evidence/verify.h"
+#include "hieron/pack/verify.h"
 
 #include <fmt/format.h>
 
@@ -12,11 +12,11 @@
 #include "hieron/core/hash.h"
 #include "hieron/core/parallel.h"
 #include "hieron/core/text.h"
-#include "hieron/evidence/decide.h"
-#include "hieron/evidence/packed_file.h"
-#include "hieron/evidence/sums.h"
 #include "hieron/format/safetensors.h"
 #include "hieron/io/file_hash.h"
+#include "hieron/pack/decide.h"
+#include "hieron/pack/packed_file.h"
+#include "hieron/pack/sums.h"
 #include "hieron/report/json.h"
 
 namespace hieron {

@@ -1,4 +1,4 @@
-#include "hieron/evidence/recording_file.h"
+#include "hieron/pack/recording_file.h"
 
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>

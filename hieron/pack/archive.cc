@@ -1,4 +1,4 @@
-#include "hieron/evidence/archive.h"
+#include "hieron/pack/archive.h"
 
 #include <fmt/format.h>
 

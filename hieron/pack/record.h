@@ -9,8 +9,8 @@
 
 #include "hieron/assay/audit.h"
 #include "hieron/assay/pool.h"
-#include "hieron/evidence/pack.h"
-#include "hieron/evidence/recording_file.h"
+#include "hieron/pack/pack.h"
+#include "hieron/pack/recording_file.h"
 
 namespace hieron {
 

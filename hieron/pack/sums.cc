@@ -1,8 +1,8 @@
-#include "hieron/evidence/sums.h"
+#include "hieron/pack/sums.h"
 
 #include <fmt/format.h>
 
-#include "hieron/evidence/pack.h"
+#include "hieron/pack/pack.h"
 
 namespace hieron {
 

@@ -1,4 +1,4 @@
-#include "hieron/evidence/decide.h"
+#include "hieron/pack/decide.h"
 
 #include <fmt/format.h>
 #include <stdlib.h>
@@ -9,8 +9,8 @@
 
 #include "hieron/assay/pool.h"
 #include "hieron/core/text.h"
-#include "hieron/evidence/packed_file.h"
 #include "hieron/io/output_file.h"
+#include "hieron/pack/packed_file.h"
 #include "hieron/walk/assemble.h"
 
 namespace hieron {

@@ -1,4 +1,4 @@
-#include "hieron/evidence/packed_file.h"
+#include "hieron/pack/packed_file.h"
 
 #include <fmt/format.h>
 
@@ -6,7 +6,7 @@
 #include <array>
 
 #include "hieron/core/text.h"
-#include "hieron/evidence/squeeze.h"
+#include "hieron/pack/squeeze.h"
 
 namespace hieron {
 
