@@ -299,8 +299,10 @@ void add_audit(CLI::App& app, Context& context) {
                       "the parents? Alone or with --parent");
   command->add_option("--also", asked->also,
                       "a second upload of the same model: what changed, and is it training?");
-  command->add_option("--sample", asked->sample,
-                      "auto (local files: everything), full, or bytes per tensor and model");
+  command->add_option(
+      "--sample", asked->sample,
+      "auto (local files: everything; a hub: 16KiB, or 64KiB where that decides nothing), "
+      "full, or bytes per tensor and model");
   command->add_option("--seed-search", asked->seeds,
                       "of random masks: popular seeds, or full (all 2^32; minutes)");
   command->add_option("--expect", asked->expect, "verdicts, comma-separated: exit 1 on any other");
